@@ -1,0 +1,143 @@
+import { nest } from './compose.ts'
+import type { Composable, Ground, Layer } from './compose.ts'
+import { Deadlines, systemClock } from './clock.ts'
+import type { ConnectContext, Context, DeliverContext, EventContext, JoinContext, RequestContext } from './context.ts'
+import { ConfigError, deny, Denied, PolicyFault } from './errors.ts'
+import { checkPolicy, isAudienceHook, OBSERVED, stages, UNORDERED } from './policy.ts'
+import type { AnyPolicy, Hook, Policy, Stage } from './policy.ts'
+
+/** The context of each stage. */
+export interface ContextOf {
+  readonly request: RequestContext
+  readonly connect: ConnectContext<any>
+  readonly event: EventContext<any>
+  readonly join: JoinContext<any, any>
+  readonly deliver: DeliverContext<any>
+}
+
+/** What a combinator takes: policies that give no facts. Their hooks are combined stage by stage. */
+export type Combinable<C> = {
+  readonly name: string
+  readonly request?: (ctx: any, next: any) => unknown
+  readonly connect?: (ctx: any, next: any) => unknown
+  readonly event?: (ctx: C & EventContext<any>, next: any) => unknown
+  readonly join?: (ctx: any, next: any) => unknown
+  readonly deliver?: unknown
+  readonly observe?: unknown
+}
+
+/** A combined policy: it has the stages its parts have. */
+export type Combined<T extends readonly object[]> = { readonly name: string } & { readonly [S in Stage as S extends keyof UnionToIntersection<T[number]> ? S : never]: UnionToIntersection<T[number]>[S & keyof UnionToIntersection<T[number]>] }
+type UnionToIntersection<U> = (U extends unknown ? (value: U) => void : never) extends (value: infer I) => void ? I : never
+
+type Part = AnyPolicy
+type Step = (ctx: Context, next: () => void | Promise<void>) => unknown
+
+// A branch has no deadline of its own: the decision it stands in has one.
+const ground: Ground<Composable> = { deadlines: new Deadlines(systemClock, 2_147_483_647), fault: (ctx, fault) => (ctx as Context).scene.fault(ctx as Context, fault, fault.policy), unenforced: () => {} }
+
+/** All of them, in this order: a preset in one name. */
+export function every<const T extends readonly { readonly name: string }[]>(...policies: T): Combined<T> {
+  return combine('every', policies, (layers) => (ctx, next) => nest(layers, ctx, next, ground as Ground<Context>)) as Combined<T>
+}
+
+/**
+ * The first of them that agrees. A refusal lets the next one try; a fault refuses the whole. What stands below runs once, after the choice.
+ * When all refuse, the first refusal is the answer.
+ */
+export function some<const T extends readonly { readonly name: string }[]>(...policies: T): Combined<T> {
+  return combine('some', policies, (layers) => (ctx, next) => choose(layers, 0, ctx, next, undefined)) as Combined<T>
+}
+
+/**
+ * The policy where the predicate answers `true`, and nothing elsewhere.
+ *
+ * @example
+ * when(({ peer }) => peer.principal.claims.guest === true, rateLimit({ limit: 1, perMs: 1_000 }))
+ */
+export function when<const T extends { readonly name: string }>(predicate: (ctx: any) => boolean, policy: T): Combined<[T]> {
+  if (typeof predicate !== 'function') throw new ConfigError('when takes a predicate and a policy: when((ctx) => boolean, policy).')
+  return combine('when', [policy], (layers) => (ctx, next) => (decides(predicate(ctx)) ? nest(layers, ctx, next, ground as Ground<Context>) : next())) as Combined<[T]>
+}
+
+/** A rule in one line: goes on where the predicate answers `true`, and refuses with `FORBIDDEN` elsewhere. */
+export function permit<S extends Stage>(name: string, stage: S, predicate: (ctx: ContextOf[S]) => S extends 'deliver' ? boolean : boolean | Promise<boolean>): Policy & { readonly [K in S]: Hook<ContextOf[S]> } {
+  if (!stages.includes(stage)) throw new ConfigError(`permit: ${JSON.stringify(stage)} is not a stage. The stages are ${stages.join(', ')}.`)
+  if (typeof predicate !== 'function') throw new ConfigError('permit takes a name, a stage and a predicate: permit("team-rooms", "join", (ctx) => boolean).')
+  const hook: Hook<ContextOf[S]> = (ctx, next) => {
+    const answer: unknown = predicate(ctx)
+    if (!(answer instanceof Promise)) return decides(answer) ? next() : deny('FORBIDDEN')
+    return answer.then((late: unknown) => (decides(late) ? next() : deny('FORBIDDEN')))
+  }
+  const policy = { name, [stage]: hook }
+  checkPolicy(policy, 'permit')
+  return policy as unknown as Policy & { readonly [K in S]: Hook<ContextOf[S]> }
+}
+
+/** The policy with its decisions reported and not enforced: how a new rule is tried on live traffic. */
+export function observed<const T extends { readonly name: string }>(policy: T): T {
+  checkPolicy(policy, 'observed')
+  return { ...policy, [OBSERVED]: true }
+}
+
+/** Among an event's items: takes that event out of the lane, so that it neither waits nor is waited for. */
+export function unordered(): { readonly name: 'unordered'; readonly event: Hook<any> } {
+  const item = { name: 'unordered' as const, event: (_ctx: unknown, next: () => void | Promise<void>) => next() }
+  Object.defineProperty(item, UNORDERED, { value: true })
+  return item
+}
+
+/** Only `true` and `false` decide: a truthy object, such as a forgotten promise, is a fault. */
+function decides(answer: unknown): boolean {
+  if (typeof answer !== 'boolean') throw new TypeError(`a predicate answers true or false; this one answered ${answer === null ? 'null' : typeof answer}`)
+  return answer
+}
+
+function combine(kind: string, given: readonly unknown[], make: (layers: Layer<Context>[]) => Step): unknown {
+  if (given.length === 0) throw new ConfigError(`${kind} takes at least one policy.`)
+  for (const part of given) checkPolicy(part, kind)
+  const parts = given as readonly Part[]
+  const combined: Record<string, unknown> = { name: `${kind}(${parts.map(({ name }) => name).join(', ')})` }
+  for (const stage of stages) {
+    const having = parts.filter((part) => part[stage] !== undefined)
+    if (having.length === 0) continue
+    if (kind === 'some' && having.length < parts.length) {
+      const lacking = parts.find((part) => part[stage] === undefined)!
+      throw new ConfigError(`some: policy "${lacking.name}" has no ${stage} hook and "${having[0]!.name}" has one, so at that stage there would be no choice. Combine policies of the same stages.`)
+    }
+    combined[stage] = make(having.map((part) => layerOf(part, stage)))
+  }
+  const observers = parts.flatMap(({ observe }) => (observe === undefined ? [] : [observe]))
+  if (observers.length > 0) combined['observe'] = (decision: never) => observers.forEach((observe) => observe(decision))
+  return combined
+}
+
+function layerOf(part: Part, stage: Stage): Layer<Context> {
+  const hook: unknown = part[stage]
+  const own = (isAudienceHook(hook) ? (ctx: DeliverContext, next: never) => {
+    ctx.audience = hook.audience(ctx.peer)
+    return hook.hook(ctx as never, next)
+  } : hook) as Layer<Context>['hook']
+  return { policy: part.name, hook: own, observed: part[OBSERVED] === true }
+}
+
+/** Tries one branch with nothing below it; what stands below runs once the branch has agreed. */
+function choose(layers: readonly Layer<Context>[], index: number, ctx: Context, next: () => void | Promise<void>, first: unknown): void | Promise<void> {
+  const layer = layers[index]
+  if (layer === undefined) throw first
+  const args = (ctx as { args?: unknown[] }).args
+  const before = args === undefined ? undefined : [...args]
+  const refused = (error: unknown): void | Promise<void> => {
+    if (!(error instanceof Denied)) throw error instanceof PolicyFault ? error : new PolicyFault('failed', layer.policy, { cause: error })
+    // A branch that was not chosen leaves nothing behind.
+    if (before !== undefined) (ctx as unknown as { args: unknown[] }).args = before
+    return choose(layers, index + 1, ctx, next, first ?? error)
+  }
+  let outcome: void | Promise<void>
+  try {
+    outcome = nest([layer], ctx, () => undefined, ground as Ground<Context>)
+  } catch (error) {
+    return refused(error)
+  }
+  return outcome === undefined ? next() : outcome.then(next, refused)
+}

@@ -1,0 +1,227 @@
+import { Denied, PolicyFault } from './errors.ts'
+import type { Deadlines } from './clock.ts'
+
+/** One hook with the name it is reported under. */
+export interface Layer<C> {
+  readonly policy: string
+  readonly hook: (ctx: C, next: (facts?: object) => void | Promise<void>) => unknown
+  /** Decide and report, but never refuse or rewrite. */
+  readonly observed: boolean
+}
+
+/** Why a chain refused: whatever was thrown first, and by which policy. */
+export interface Refused {
+  readonly error: unknown
+  readonly policy: string
+}
+
+/** `undefined` when every layer agreed. */
+export type Verdict = Refused | undefined
+
+/** A compiled chain. A chain of synchronous hooks answers in the same tick and makes no promise. */
+export type Chain<C> = (ctx: C) => Verdict | Promise<Verdict>
+
+/** What the compositor asks of a context. */
+export interface Composable {
+  /** Takes over the facts of a positive act. */
+  accept(facts: object): void
+  /** Whether a hook has answered in place of the handler, which is a positive act too. */
+  readonly replied: boolean
+  /** Called in the async context of the innermost hook. */
+  reached(): void
+  /** A copy whose changes reach nobody. */
+  shadow(): this
+}
+
+/** Where the compositor reports what does not change the decision. */
+export interface Ground<C> {
+  readonly deadlines: Deadlines
+  /** A hook misbehaved after its decision was settled, or on the way out of a refused one. */
+  fault(ctx: C, fault: PolicyFault): void
+  /** An observed layer would have refused. */
+  unenforced(ctx: C, refused: Refused): void
+}
+
+const noop = (): void => {}
+
+/** Compiles layers into a chain. */
+export function compose<C extends Composable>(layers: readonly Layer<C>[], ground: Ground<C>): Chain<C> {
+  if (layers.length === 0) return () => undefined
+  return (ctx) => new Run(layers, ctx, ground, undefined).decide()
+}
+
+/** The same chain inside one hook: what stands below the hook runs as its innermost step. */
+export function nest<C extends Composable>(layers: readonly Layer<C>[], ctx: C, next: () => void | Promise<void>, ground: Ground<C>): void | Promise<void> {
+  return new Run(layers, ctx, ground, next).enter(0)
+}
+
+class Run<C extends Composable> {
+  failed = false
+  error: unknown = undefined
+  policy = ''
+  closed = false
+  observing = 0
+  reached = 0
+  wake: ((verdict: Verdict) => void) | undefined = undefined
+
+  constructor(
+    readonly layers: readonly Layer<C>[],
+    readonly ctx: C,
+    readonly ground: Ground<C>,
+    readonly last: (() => void | Promise<void>) | undefined,
+  ) {}
+
+  decide(): Verdict | Promise<Verdict> {
+    let outcome: void | Promise<void> = undefined
+    try {
+      outcome = this.enter(0)
+    } catch {
+      // Recorded by `refuse` where it was thrown.
+    }
+    if (outcome === undefined || this.failed) return this.close()
+    return this.#later(outcome)
+  }
+
+  close(): Verdict {
+    this.closed = true
+    return this.failed ? { error: this.error, policy: this.policy } : undefined
+  }
+
+  #later(outcome: Promise<void>): Promise<Verdict> {
+    return new Promise((resolve) => {
+      const { deadlines } = this.ground
+      const expire = (): void => {
+        if (this.observing > 0) {
+          deadline = deadlines.add(expire)
+          return
+        }
+        const policy = this.layers[this.reached]?.policy ?? ''
+        this.refuse(new PolicyFault('no decision within the deadline', policy, { code: 'DEADLINE_EXCEEDED' }), policy)
+      }
+      let deadline = deadlines.add(expire)
+      // A refusal anywhere settles the decision at once: an outer hook that never returns cannot keep it open.
+      this.wake = (verdict) => {
+        this.wake = undefined
+        deadline.cancel()
+        resolve(verdict)
+      }
+      const settle = (): void => this.wake?.(this.close())
+      outcome.then(settle, settle)
+    })
+  }
+
+  /** Records a refusal. The first one decides; a different fault after it is only reported. */
+  refuse(error: unknown, policy: string): void {
+    if (!this.failed && !this.closed) {
+      this.failed = true
+      this.error = error
+      this.policy = policy
+      this.wake?.(this.close())
+    } else if (error !== this.error && !(error instanceof Denied)) {
+      this.ground.fault(this.ctx, error instanceof PolicyFault ? error : new PolicyFault('threw after its decision was settled', policy, { cause: error }))
+    }
+  }
+
+  enter(index: number): void | Promise<void> {
+    const layer = this.layers[index]
+    if (layer === undefined) return this.last === undefined ? this.ctx.reached() : this.last()
+    this.reached = index
+    if (layer.observed) return this.#observe(layer, index)
+
+    let called = false
+    let onStack = true
+    let below: void | Promise<void> = undefined
+
+    const next = (facts?: object): void | Promise<void> => {
+      if (called || this.failed || this.closed) return this.#misuse(layer, called, onStack)
+      called = true
+      try {
+        if (facts !== undefined) this.#accept(facts, layer)
+        below = this.enter(index + 1)
+      } catch (error) {
+        // Thrown only while the hook's own call is on the stack; a timer or a promise callback has nobody to catch it.
+        if (onStack) throw error
+        below = handled(error)
+      }
+      return below
+    }
+
+    let own: unknown
+    try {
+      own = layer.hook(this.ctx, next)
+    } catch (error) {
+      this.refuse(error, layer.policy)
+      throw error
+    } finally {
+      onStack = false
+    }
+    if (own === undefined || !isThenable(own)) return this.#leave(layer, index, called, below)
+
+    const settled = Promise.resolve(own).then(
+      () => this.#leave(layer, index, called, below),
+      (error: unknown) => {
+        this.refuse(error, layer.policy)
+        throw error
+      },
+    )
+    settled.catch(noop)
+    return settled
+  }
+
+  /** After a hook is done: what it left undone, or the result of what stands below. */
+  #leave(layer: Layer<C>, index: number, called: boolean, below: void | Promise<void>): void | Promise<void> {
+    if (this.failed) throw this.error
+    if (called) return below
+    // `ctx.reply` answers in place of the handler, never in place of the checks that stand below.
+    if (this.ctx.replied) return this.enter(index + 1)
+    const fault = new PolicyFault('neither called next() nor replied', layer.policy)
+    this.refuse(fault, layer.policy)
+    throw fault
+  }
+
+  #misuse(layer: Layer<C>, called: boolean, onStack: boolean): void | Promise<void> {
+    const fault = new PolicyFault(called ? 'called next() twice' : 'called next() after the decision was settled', layer.policy)
+    this.refuse(fault, layer.policy)
+    if (onStack) throw fault
+    return handled(fault)
+  }
+
+  #accept(facts: unknown, layer: Layer<C>): void {
+    try {
+      this.ctx.accept(facts as object)
+    } catch (cause) {
+      const fault = new PolicyFault((cause as Error).message, layer.policy, { cause })
+      this.refuse(fault, layer.policy)
+      throw fault
+    }
+  }
+
+  #observe(layer: Layer<C>, index: number): void | Promise<void> {
+    const shadow = this.ctx.shadow()
+    const ground: Ground<C> = { ...this.ground, fault: noop }
+    const verdict = new Run([{ ...layer, observed: false }], shadow, ground, undefined).decide()
+    if (!(verdict instanceof Promise)) {
+      if (verdict !== undefined) this.ground.unenforced(this.ctx, verdict)
+      return this.enter(index + 1)
+    }
+    this.observing++
+    const settled = verdict.then((late) => {
+      this.observing--
+      if (late !== undefined) this.ground.unenforced(this.ctx, late)
+      if (!this.failed) return this.enter(index + 1)
+    })
+    settled.catch(noop)
+    return settled
+  }
+}
+
+export function isThenable(value: unknown): value is PromiseLike<unknown> {
+  return value !== null && (typeof value === 'object' || typeof value === 'function') && typeof (value as { then?: unknown }).then === 'function'
+}
+
+function handled(error: unknown): Promise<never> {
+  // eslint-disable-next-line @typescript-eslint/prefer-promise-reject-errors -- passes on whatever was thrown
+  const rejection = Promise.reject(error)
+  rejection.catch(noop)
+  return rejection
+}

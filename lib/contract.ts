@@ -1,0 +1,100 @@
+import type { Refusal } from './wire.ts'
+
+/** The part of the Standard Schema interface (version 1) the gate uses; zod, valibot, arktype and others implement it. */
+export interface Schema<Input = any, Output = any> {
+  readonly '~standard': {
+    readonly version: 1
+    readonly vendor: string
+    readonly validate: (value: unknown) => SchemaResult<Output> | Promise<SchemaResult<Output>>
+    readonly types?: { readonly input: Input; readonly output: Output } | undefined
+  }
+}
+
+export type SchemaResult<Output> =
+  | { readonly value: Output; readonly issues?: undefined }
+  | { readonly issues: readonly SchemaIssue[] }
+
+export interface SchemaIssue {
+  readonly message: string
+  readonly path?: readonly (PropertyKey | { readonly key: PropertyKey })[] | undefined
+}
+
+/** Limits of the payload of one event, in place of those of the gate. */
+export interface EventLimits {
+  /** Characters of text plus bytes of binary data, of all arguments together. */
+  readonly maxBytes?: number
+  /** Levels of nesting. */
+  readonly maxDepth?: number
+  /** Object keys and array elements, of all arguments together. */
+  readonly maxKeys?: number
+  readonly maxArgs?: number
+  /** Binary values. */
+  readonly maxAttachments?: number
+}
+
+/** One event a client may send: `data` is its first and only argument, `args` all of them. */
+export interface EventShape {
+  readonly data?: Schema
+  readonly args?: readonly Schema[]
+  /** What the ack carries. */
+  readonly reply?: Schema
+  readonly limits?: EventLimits
+}
+
+/** One event the server sends. */
+export interface DeliveryShape {
+  readonly data?: Schema
+  readonly args?: readonly Schema[]
+}
+
+export interface ContractShape {
+  readonly events?: Readonly<Record<string, EventShape>>
+  readonly deliveries?: Readonly<Record<string, DeliveryShape>>
+}
+
+/**
+ * Declares what goes over one namespace: a plain value that client and server share.
+ *
+ * @example
+ * export const chat = contract({ events: { 'message:send': { data: Message, reply: Receipt } }, deliveries: { message: { data: Stored } } })
+ */
+export function contract<const C extends ContractShape>(shape: C): C {
+  return shape
+}
+
+type InputOf<S> = S extends { readonly '~standard': { readonly types?: infer T } } ? (NonNullable<T> extends { readonly input: infer I } ? I : unknown) : unknown
+type OutputOf<S> = S extends { readonly '~standard': { readonly types?: infer T } } ? (NonNullable<T> extends { readonly output: infer O } ? O : unknown) : unknown
+
+type Outputs<E> = E extends { readonly args: infer A extends readonly unknown[] } ? { -readonly [K in keyof A]: OutputOf<A[K]> } : E extends { readonly data: infer D } ? [OutputOf<D>] : []
+type Inputs<E> = E extends { readonly args: infer A extends readonly unknown[] } ? { -readonly [K in keyof A]: InputOf<A[K]> } : E extends { readonly data: infer D } ? [InputOf<D>] : []
+
+/** Answer of an acked event as the client sees it: the reply, or the refusal. */
+export type Answer<Reply> = Reply | { readonly error: Refusal }
+
+type Events<C> = C extends { readonly events: infer E } ? E : Record<never, never>
+type Deliveries<C> = C extends { readonly deliveries: infer D } ? D : Record<never, never>
+
+/** What a client may emit, for `Socket<..., ClientEvents<typeof chat>>` of socket.io-client: the schemas' inputs; the ack brings output or refusal. */
+export type ClientEvents<C> = {
+  [N in keyof Events<C>]: Events<C>[N] extends { readonly reply: infer R }
+    ? (...args: [...Inputs<Events<C>[N]>, ack?: (answer: Answer<OutputOf<R>>) => void]) => void
+    : (...args: [...Inputs<Events<C>[N]>, ack?: (answer?: { readonly error: Refusal }) => void]) => void
+}
+
+/** What a handler gets, for `new Server<HandlerEvents<typeof chat>>()`: the schemas' outputs; the ack takes the reply's input. */
+export type HandlerEvents<C> = {
+  [N in keyof Events<C>]: Events<C>[N] extends { readonly reply: infer R }
+    ? (...args: [...Outputs<Events<C>[N]>, ack: (reply: InputOf<R>) => void]) => void
+    : (...args: [...Outputs<Events<C>[N]>, ack?: (...reply: unknown[]) => void]) => void
+}
+
+/** What the server delivers, for the second parameter of `Server` and the first of socket.io-client's `Socket`. */
+export type DeliveryEvents<C> = {
+  [N in keyof Deliveries<C>]: (...args: Outputs<Deliveries<C>[N]>) => void
+}
+
+/** Type of `ctx.data` for one event of a contract. */
+export type EventData<C, N extends string> = N extends keyof Events<C> ? (Outputs<Events<C>[N]> extends [infer First, ...unknown[]] ? First : undefined) : unknown
+
+/** Type of `ctx.data` for one delivery of a contract. */
+export type DeliveryData<C, N extends string> = N extends keyof Deliveries<C> ? (Outputs<Deliveries<C>[N]> extends [infer First, ...unknown[]] ? First : undefined) : any

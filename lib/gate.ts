@@ -1,0 +1,78 @@
+import type { ConnectContext, DeliverContext, EventContext, JoinContext, RequestContext, SharedDeliverContext } from './context.ts'
+import type { ContractShape, DeliveryData, EventData } from './contract.ts'
+import type { Coverage } from './coverage.ts'
+import type { Observer, Outcome } from './observe.ts'
+import type { NamespaceOptions } from './options.ts'
+import type { Holes } from './pattern.ts'
+import type { Awaitable, Hook, Policy } from './policy.ts'
+
+// What may stand in a declaration. The stage's hook is required here: any function is assignable to an object type whose
+// members are all optional, so with an optional hook every wrong one would pass as "a policy without this stage".
+
+/** What may stand in `.request(...)`. */
+export type RequestItem = Hook<RequestContext> | { readonly name: string; readonly request: Hook<RequestContext> }
+
+/** What may stand in `.connect(...)`. A policy that gives facts belongs in `.use(...)`, whose type passes them on. */
+export type ConnectItem<P extends object> = Hook<ConnectContext<P>> | { readonly name: string; readonly connect: Hook<ConnectContext<P>> }
+
+/** What may stand in `.event(name, ...)`. */
+export type EventItem<P extends object, D> = Hook<EventContext<P, D>> | { readonly name: string; readonly event: Hook<EventContext<P, D>> }
+
+/** What may stand in `.join(pattern, ...)`. */
+export type JoinItem<P extends object, K> = Hook<JoinContext<P, K>> | { readonly name: string; readonly join: Hook<JoinContext<P, K>> }
+
+/** A deliver hook as a declaration takes it: returning a promise does not compile. */
+export type DeliverFunction<P extends object, D> = (ctx: DeliverContext<P, D>, next: () => undefined) => undefined | void
+export interface DeliverByAudience<P extends object, D> {
+  audience(peer: P): any
+  hook(ctx: SharedDeliverContext<any, D>, next: () => undefined): undefined | void
+}
+
+/** What may stand in `.deliver(name, ...)` and `.reply(name, ...)`. */
+export type DeliverItem<P extends object, D> =
+  | DeliverFunction<P, D>
+  | DeliverByAudience<P, D>
+  | { readonly name: string; readonly deliver: DeliverFunction<P, D> | DeliverByAudience<P, D> }
+
+/** The argument of `use`: a policy whose needs are met by the facts the gate already has. */
+export type Usable<P extends object, N extends object, G extends object> = P extends N ? Policy<N, G> : Policy<N, G> & { readonly 'needs facts that no policy above has given': N }
+
+/** What a gate and the gate of one namespace have in common. `P`: the facts a peer has. `C`: the contract. */
+export interface Declarations<P extends object, C extends ContractShape> {
+  /** Adds hooks that run when a client asks to enter. */
+  connect(...items: ConnectItem<P>[]): this
+  /** Declares an event, which makes it known, and what is asked of it. */
+  event<const N extends string>(name: N | readonly N[], ...items: EventItem<P, EventData<C, N>>[]): this
+  /** Declares rooms by a pattern with named holes, and what is asked of a join. */
+  join<const N extends string>(pattern: N, ...items: JoinItem<P, Holes<N>>[]): this
+  /** Declares what the server sends under a name, and what is asked for each recipient or audience. */
+  deliver<const N extends string>(name: N | readonly N[], ...items: DeliverItem<P, DeliveryData<C, N>>[]): this
+  /** Declares what is asked of the ack of a client's event. */
+  reply<const N extends string>(name: N | readonly N[], ...items: DeliverItem<P, any>[]): this
+}
+
+/** The gate of one namespace: adds to, never replaces, what the gate itself does. */
+export interface NamespaceGate<P extends object = object, C extends ContractShape = Record<never, never>> extends Declarations<P, C> {
+  /** Adds a policy, each hook at its own stage. */
+  use<N extends object, G extends object>(policy: Usable<P, N, G>): NamespaceGate<P & G, C>
+}
+
+/** The gate of a whole server: every namespace, static, dynamic, present and future. */
+export interface Gate<P extends object = object> extends Declarations<P, Record<never, never>> {
+  /** Adds a policy, each hook at its own stage, in order of declaration. */
+  use<N extends object, G extends object>(policy: Usable<P, N, G>): Gate<P & G>
+  /** Adds hooks that run on every HTTP request and upgrade. */
+  request(...items: RequestItem[]): this
+  /** The gate of one namespace, or of those whose name matches. @throws ConfigError for a name no namespace can have, or a bad contract */
+  of<const C extends ContractShape = Record<never, never>>(name: string | RegExp, contract?: C, options?: NamespaceOptions): NamespaceGate<P, C>
+  /** What policies have proved about the other end of a socket, for the application's own handlers. @throws TypeError for a socket that is not under this gate */
+  peerOf(socket: object): P
+  /** What is covered by which policy, and what is not. */
+  coverage(): Coverage
+  on(outcome: Outcome, observer: Observer): this
+  off(outcome: Outcome, observer: Observer): this
+  /** Ends timers and the store. The server itself is closed by whoever made it. */
+  close(): Promise<void>
+}
+
+export type { Awaitable }

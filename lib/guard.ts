@@ -1,0 +1,225 @@
+import { compose } from './compose.ts'
+import type { Chain } from './compose.ts'
+import { EventContext } from './context.ts'
+import type { RequestContext } from './context.ts'
+import type { ContractShape } from './contract.ts'
+import { Core } from './core.ts'
+import { namespaceCoverage, warningsOf } from './coverage.ts'
+import type { Coverage } from './coverage.ts'
+import { Scope } from './declare.ts'
+import { ConfigError } from './errors.ts'
+import type { Gate, NamespaceGate } from './gate.ts'
+import type { Observer, Outcome } from './observe.ts'
+import { checkNamespaceOptions, resolveOptions } from './options.ts'
+import type { GuardOptions, NamespaceOptions } from './options.ts'
+import { NamespacePlan } from './plan.ts'
+import type { AnyPolicy } from './policy.ts'
+import { validator } from './schema.ts'
+import { Wiring } from './stages/wiring.ts'
+import type { AnyServer, RawServer } from './stages/socket-io.ts'
+
+const GUARDED = Symbol.for('portcullis.gate')
+
+/**
+ * Puts an existing Socket.IO server under a gate: every namespace, present and future. Nothing about the server changes.
+ *
+ * @example
+ * const gate = guard(io).use(origin({ allow: ['https://app.example'] })).use(authenticate(jwt({ secret, issuer, audience })))
+ * @throws ConfigError for a bad option, a server that is guarded already, or one that cannot be guarded
+ */
+export function guard(io: AnyServer, options: GuardOptions = {}): Gate {
+  const server = io as unknown as RawServer
+  if (typeof server !== 'object' || server === null || !(server._nsps instanceof Map)) throw new ConfigError('guard takes the Server of socket.io 4.8.')
+  if (GUARDED in server) throw new ConfigError('guard: this server is guarded already. Pass its gate around instead; `Gate<Facts>` types it.')
+  const settings = resolveOptions(options, server.opts.maxHttpBufferSize)
+  const gate = new GuardedServer(server, new Core(settings))
+  Object.defineProperty(server, GUARDED, { value: true })
+  return gate as unknown as Gate
+}
+
+/** Everything that has been declared, compiled when it is first needed and fixed once the gate is sealed. */
+export class Declared {
+  readonly root = new Scope(undefined, undefined, {})
+  readonly scopes: Scope[] = []
+  readonly #plans = new Map<string, NamespacePlan>()
+  #request: Chain<RequestContext> | undefined
+  #order = 0
+  sealed = false
+
+  constructor(readonly core: Core) {}
+
+  /** To be called before each declaration. @returns its position */
+  next(): number {
+    if (this.sealed) throw new ConfigError('The gate is sealed: it has admitted a connection, so nothing can be declared any more. Declare everything before clients connect.')
+    this.#plans.clear()
+    this.#request = undefined
+    return this.#order++
+  }
+
+  observe(policy: AnyPolicy, scope: Scope): void {
+    const { observe } = policy
+    if (observe === undefined) return
+    const observer: Observer =
+      scope.name === undefined ? observe : (decision) => (decision.namespace !== undefined && scope.matches(decision.namespace) ? observe(decision) : undefined)
+    for (const outcome of ['admitted', 'denied', 'fault'] as const) this.core.observers.on(outcome, observer)
+  }
+
+  plan(name: string): NamespacePlan {
+    let plan = this.#plans.get(name)
+    if (plan === undefined) this.#plans.set(name, (plan = this.compile(name)))
+    return plan
+  }
+
+  compile(name: string): NamespacePlan {
+    return new NamespacePlan(
+      this.core,
+      name,
+      this.root,
+      this.scopes.filter((scope) => scope.matches(name)),
+    )
+  }
+
+  forget(name: string): void {
+    this.#plans.delete(name)
+  }
+
+  request(): Chain<RequestContext> {
+    return (this.#request ??= compose(
+      this.root.request.map(({ policy, hook, observed }) => ({ policy, hook, observed: observed || this.core.settings.mode === 'observe' })),
+      this.core,
+    ))
+  }
+}
+
+/** The methods that declare: the gate itself and the gate of a namespace differ only in their scope. */
+class Declaring {
+  constructor(
+    readonly declared: Declared,
+    readonly scope: Scope,
+  ) {}
+
+  use(policy: AnyPolicy): this {
+    this.declared.next()
+    this.scope.use(policy)
+    this.declared.observe(policy, this.scope)
+    return this
+  }
+  connect(...items: unknown[]): this {
+    this.declared.next()
+    this.scope.add('connect', items)
+    return this
+  }
+  event(names: unknown, ...items: unknown[]): this {
+    this.scope.addEvent(this.declared.next(), names, items)
+    return this
+  }
+  join(pattern: unknown, ...items: unknown[]): this {
+    this.scope.addRoom(this.declared.next(), pattern, items)
+    return this
+  }
+  deliver(names: unknown, ...items: unknown[]): this {
+    this.scope.addDelivery('deliver', this.declared.next(), names, items)
+    return this
+  }
+  reply(names: unknown, ...items: unknown[]): this {
+    this.scope.addDelivery('reply', this.declared.next(), names, items)
+    return this
+  }
+}
+
+/** @internal What `guard` returns; its types are those of `Gate`. */
+export class GuardedServer extends Declaring {
+  readonly core: Core
+  readonly #server: RawServer
+  readonly #wiring: Wiring
+
+  constructor(server: RawServer, core: Core) {
+    const declared = new Declared(core)
+    super(declared, declared.root)
+    this.core = core
+    this.#server = server
+    this.#wiring = new Wiring(server, core, declared)
+  }
+
+  request(...items: unknown[]): this {
+    this.declared.next()
+    this.scope.add('request', items)
+    return this
+  }
+
+  of(name: unknown, contract?: ContractShape, options: NamespaceOptions = {}): NamespaceGate {
+    this.declared.next()
+    checkNamespaceOptions(options)
+    if (contract !== undefined) checkContract(contract)
+    const scope = new Scope(namespaceName(name), contract, options)
+    this.declared.scopes.push(scope)
+    return new Declaring(this.declared, scope) as unknown as NamespaceGate
+  }
+
+  peerOf(socket: object): object {
+    const state = this.#wiring.peers.get(socket)
+    if (state === undefined) throw new TypeError('peerOf: this socket is not under this gate.')
+    return state.facts
+  }
+
+  coverage(): Coverage {
+    const { declared } = this
+    const names = [...this.#server._nsps.keys()]
+    const namespaces = names.map((name) => namespaceCoverage(declared.plan(name)))
+    const { dangerouslyAllow, undeclared } = this.core.settings
+    const matched = (scope: Scope): boolean => names.some((name) => scope.matches(name)) || this.#server.parentNsps.size > 0
+    return {
+      request: declared.root.request.map(({ policy }) => policy),
+      namespaces,
+      missing: declared.scopes.filter((scope) => !matched(scope)).map(({ name }) => String(name)),
+      sealed: declared.sealed,
+      warnings: [
+        ...[...dangerouslyAllow].map((way) => `dangerouslyAllow: ${way} cannot be guarded, and is accepted.`),
+        ...(undeclared.namespaces === 'allow' ? ['Undeclared namespaces may be entered.'] : []),
+        ...namespaces.flatMap(warningsOf),
+      ],
+    }
+  }
+
+  on(outcome: Outcome, observer: Observer): this {
+    checkOutcome(outcome)
+    this.core.observers.on(outcome, observer)
+    return this
+  }
+  off(outcome: Outcome, observer: Observer): this {
+    checkOutcome(outcome)
+    this.core.observers.off(outcome, observer)
+    return this
+  }
+
+  async close(): Promise<void> {
+    this.core.close()
+    await this.core.settings.store.close()
+  }
+}
+
+function checkOutcome(outcome: unknown): void {
+  if (outcome !== 'admitted' && outcome !== 'denied' && outcome !== 'fault') throw new ConfigError(`gate.on: takes 'admitted', 'denied' or 'fault'; got ${String(outcome)}.`)
+}
+
+function namespaceName(name: unknown): string | RegExp {
+  if (name instanceof RegExp) {
+    if (name.global || name.sticky) throw new ConfigError('gate.of: a regular expression with the g or y flag keeps a position between tests. Leave the flag out.')
+    return name
+  }
+  if (typeof name !== 'string' || name === '') throw new ConfigError("gate.of takes a name such as '/chat', or a regular expression.")
+  return name.startsWith('/') ? name : `/${name}`
+}
+
+function checkContract(contract: ContractShape): void {
+  for (const key of Object.keys(contract)) {
+    if (key !== 'events' && key !== 'deliveries') throw new ConfigError(`gate.of: a contract has events and deliveries; got ${JSON.stringify(key)}.`)
+  }
+  for (const [name, shape] of Object.entries(contract.events ?? {})) {
+    validator(shape, `contract event ${JSON.stringify(name)}`)
+    if (shape.reply !== undefined) validator({ data: shape.reply }, `contract reply of ${JSON.stringify(name)}`)
+  }
+  for (const [name, shape] of Object.entries(contract.deliveries ?? {})) validator(shape, `contract delivery ${JSON.stringify(name)}`)
+}
+
+export { EventContext }

@@ -1,0 +1,49 @@
+/** Bounds of the lane of one socket. */
+export interface LaneLimits {
+  /** Events that may wait behind the one being decided. */
+  readonly maxPending: number
+  /** Their size together: characters of text plus bytes of binary data. */
+  readonly maxBytes: number
+}
+
+interface Waiting {
+  readonly start: () => void
+  readonly bytes: number
+}
+
+/**
+ * Keeps the arrival order of one socket's events while policies are asynchronous. Only events wait in it:
+ * acks, disconnects and the gate's own messages pass by, or `emitWithAck` inside a policy would wait for itself.
+ */
+export class Lane {
+  busy = false
+  #queue: Waiting[] = []
+  #head = 0
+  #bytes = 0
+
+  /** Puts an event behind those that wait. @returns false when a bound is reached, and the event was not taken */
+  push(start: () => void, bytes: number, limits: LaneLimits): boolean {
+    if (this.#queue.length - this.#head >= limits.maxPending || this.#bytes + bytes > limits.maxBytes) return false
+    this.#queue.push({ start, bytes })
+    this.#bytes += bytes
+    return true
+  }
+
+  /** The event being decided is done: starts those that wait, until one of them is asynchronous again. */
+  release(): void {
+    this.busy = false
+    while (!this.busy && this.#head < this.#queue.length) {
+      const { start, bytes } = this.#queue[this.#head]!
+      this.#queue[this.#head++] = undefined as never
+      this.#bytes -= bytes
+      start()
+    }
+    if (this.#head === this.#queue.length) this.clear()
+  }
+
+  clear(): void {
+    if (this.#queue.length > 0) this.#queue = []
+    this.#head = 0
+    this.#bytes = 0
+  }
+}

@@ -1,0 +1,51 @@
+import type { EventContext } from './context.ts'
+import type { Lane } from './lane.ts'
+import type { NamespacePlan } from './plan.ts'
+
+/**
+ * What the gate keeps for one socket (a client in one namespace). Lives in a WeakMap beside the socket,
+ * never in `socket.data`, which crosses the cluster.
+ */
+export class PeerState {
+  /** What policies have proved about the other end; frozen once the connect stage has agreed. */
+  facts: object = {}
+  lane: Lane | undefined = undefined
+  /** Admitted events whose fate somebody waits for and that are not settled yet. */
+  unsettled: Set<EventContext> | undefined = undefined
+  closers: (() => void)[] | undefined = undefined
+  /** When the next `gate:denied` may be sent: those events are limited themselves. */
+  noticeAt = 0
+
+  constructor(
+    readonly address: string,
+    readonly plan: NamespacePlan,
+  ) {}
+
+  /** Ends what was waiting on this peer. Safe to call again: what was added meanwhile is ended then. */
+  close(failed: (error: unknown) => void): void {
+    this.lane?.clear()
+    const { closers, unsettled } = this
+    this.closers = this.unsettled = undefined
+    for (const context of unsettled ?? []) context.settle({ outcome: 'unacked' })
+    for (const closer of closers ?? []) {
+      try {
+        closer()
+      } catch (error) {
+        failed(error)
+      }
+    }
+  }
+}
+
+/** Who a peer is, for comparing one connection with an earlier one; undefined when no policy has proved it. */
+export function identityOf(facts: object): string | undefined {
+  const { principal } = facts as { principal?: { subject?: unknown; issuer?: unknown } }
+  if (typeof principal?.subject !== 'string') return undefined
+  return JSON.stringify([principal.issuer ?? null, principal.subject])
+}
+
+/** The subject for records; undefined when no policy has proved one. */
+export function subjectOf(facts: object): string | undefined {
+  const { principal } = facts as { principal?: { subject?: unknown } }
+  return typeof principal?.subject === 'string' ? principal.subject : undefined
+}

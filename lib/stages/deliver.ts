@@ -1,0 +1,254 @@
+import type { Refused, Verdict } from '../compose.ts'
+import { AudienceContext, DeliverContext } from '../context.ts'
+import type { Core } from '../core.ts'
+import { Denied, PolicyFault } from '../errors.ts'
+import type { PeerState } from '../peer.ts'
+import type { DeliverPlan, NamespacePlan } from '../plan.ts'
+import { inherited, PacketType } from './socket-io.ts'
+import type { BroadcastOptions, Packet, RawAdapter, RawClient, RawNamespace, RawServer, RawSocket, WriteOptions } from './socket-io.ts'
+
+// Seam (Socket.IO 4.8.4): `socket.notifyOutgoingListeners`, which every outgoing event passes, also one from another node,
+// followed at once by `client._packet` (one socket) or `client.writeToEngine` (a broadcast), which obeys what was decided.
+
+/** What `notifyOutgoingListeners` has decided for the write that follows it. Names its packet: the encoder may throw in between. */
+interface Mark {
+  readonly packet: Packet
+  /** Undefined to let nothing out. */
+  readonly instead: Rewritten | undefined
+}
+
+interface Rewritten {
+  readonly packet: Packet
+  readonly adapter: RawAdapter
+  /** Encoded once for everybody who gets the same. */
+  encoded: { readonly packets: unknown[]; readonly opts: WriteOptions } | undefined
+}
+
+type Outcome = 'pass' | 'drop' | Rewritten
+
+/** The decisions of the packet that is being sent right now; a broadcast asks for many recipients in one go. */
+interface Sending {
+  readonly packet: Packet
+  /** A broadcast on a parent namespace sends one packet through all its children. */
+  readonly namespace: NamespacePlan
+  readonly plan: DeliverPlan | 'deny'
+  readonly name: string
+  /** The arguments, without the offset that recovery appends. */
+  readonly args: readonly unknown[]
+  readonly offset: readonly unknown[]
+  readonly outcomes: Map<unknown, unknown>
+}
+
+const PASS = 'pass'
+const DROP = 'drop'
+/** A room nobody can join: names with this prefix are the gate's. */
+const NOWHERE = 'gate:nowhere'
+
+export class DeliverStage {
+  readonly #core: Core
+  readonly #peers: WeakMap<object, PeerState>
+  readonly #marks = new WeakMap<RawClient, Mark>()
+  #sending: Sending | undefined
+  /** Flags of the broadcast whose recipients are being visited. */
+  #broadcast: BroadcastOptions | undefined
+  readonly #notify: (this: RawSocket, packet: Packet) => void
+  readonly #packet: (this: RawClient, packet: Packet, opts?: WriteOptions) => void
+  readonly #write: (this: RawClient, encoded: unknown, opts: WriteOptions) => void
+
+  constructor(core: Core, peers: WeakMap<object, PeerState>) {
+    this.#core = core
+    this.#peers = peers
+    const stage = this
+    this.#notify = function (packet) {
+      stage.#decide(this, packet)
+    }
+    this.#packet = function (packet, opts) {
+      stage.#single(this, packet, opts)
+    }
+    this.#write = function (encoded, opts) {
+      stage.#broadcastWrite(this, encoded, opts)
+    }
+  }
+
+  install(socket: RawSocket, plan: NamespacePlan): void {
+    if (!plan.guardsDeliveries) return
+    socket.notifyOutgoingListeners = this.#notify
+    const { client } = socket
+    client._packet = this.#packet
+    client.writeToEngine = this.#write
+  }
+
+  /** Recovery appends an offset to what it stores. Whether it did so can be told from the flags of the broadcast only. */
+  guardAdapter(namespace: RawNamespace): void {
+    if (namespace.server.opts.connectionStateRecovery === undefined) return
+    const { adapter } = namespace
+    const apply = adapter.apply
+    adapter.apply = (options, callback) => {
+      const outer = this.#broadcast
+      this.#broadcast = options
+      try {
+        return apply.call(adapter, options, callback)
+      } finally {
+        this.#broadcast = outer
+      }
+    }
+  }
+
+  #decide(socket: RawSocket, packet: Packet): void {
+    const state = this.#peers.get(socket)!
+    let outcome: Outcome
+    try {
+      outcome = this.#outcome(socket, packet, state)
+    } catch (error) {
+      // Nothing may be thrown here: it would break the loop for the remaining recipients.
+      this.#core.fault(this.#context(socket, String((packet.data as unknown[])[0]), [], state), error, 'deliver')
+      outcome = DROP
+    }
+    if (outcome === PASS) this.#marks.delete(socket.client)
+    else this.#marks.set(socket.client, { packet, instead: outcome === DROP ? undefined : outcome })
+    if (outcome === DROP) return
+    inherited(socket, 'notifyOutgoingListeners').call(socket, outcome === PASS ? packet : outcome.packet)
+  }
+
+  #outcome(socket: RawSocket, packet: Packet, state: PeerState): Outcome {
+    const current = this.#sending
+    const sending = current !== undefined && current.packet === packet && current.namespace === state.plan ? current : this.#begin(packet, state.plan)
+    if (sending === undefined) return PASS
+    const { plan } = sending
+    if (plan === 'deny') {
+      const enforced = state.plan.mode !== 'observe'
+      this.#core.refused(this.#context(socket, sending.name, sending.args, state), { error: new Denied('UNKNOWN_EVENT'), policy: 'gate' }, enforced)
+      return enforced ? DROP : PASS
+    }
+    return plan.shared === undefined ? this.#ask(socket, sending, plan, state) : this.#askAudience(socket, sending, plan.shared, state)
+  }
+
+  #begin(packet: Packet, plan: NamespacePlan): Sending | undefined {
+    const data = packet.data as unknown[]
+    const name = String(data[0])
+    const deliver = plan.delivery(name)
+    if (deliver === undefined) return undefined
+    const stored = this.#broadcast !== undefined && packet.id === undefined && this.#broadcast.flags?.volatile === undefined
+    const end = stored ? data.length - 1 : data.length
+    const sending: Sending = { packet, namespace: plan, plan: deliver, name, args: data.slice(1, end), offset: data.slice(end), outcomes: new Map() }
+    if (this.#sending === undefined) queueMicrotask(() => (this.#sending = undefined))
+    this.#sending = sending
+    return sending
+  }
+
+  #ask(socket: RawSocket, sending: Sending, plan: DeliverPlan, state: PeerState): Outcome {
+    const context = this.#context(socket, sending.name, sending.args, state)
+    const refused = synchronous(plan.chain(context))
+    if (refused !== undefined) {
+      const refusal = this.#core.refused(context, refused)
+      context.settle({ outcome: 'refused', refusal, error: refused.error })
+      return DROP
+    }
+    this.#core.admitted(context)
+    context.settle({ outcome: 'handled' })
+    return context.args === sending.args ? PASS : rewrite(sending, context.args, socket.adapter)
+  }
+
+  #askAudience(socket: RawSocket, sending: Sending, { audiences, chain }: NonNullable<DeliverPlan['shared']>, state: PeerState): Outcome {
+    let branch = sending.outcomes
+    const last = audiences.length - 1
+    const asked: unknown[] = []
+    for (let index = 0; index < last; index++) {
+      const audience = audiences[index]!(state.facts)
+      asked.push(audience)
+      let deeper = branch.get(audience) as Map<unknown, unknown> | undefined
+      if (deeper === undefined) branch.set(audience, (deeper = new Map()))
+      branch = deeper
+    }
+    const audience = audiences[last]!(state.facts)
+    const known = branch.get(audience) as Outcome | undefined
+    if (known !== undefined) return known
+    asked.push(audience)
+
+    const context = new AudienceContext(this.#core, state.plan.name, sending.name, sending.args, asked)
+    const refused = synchronous(chain(context))
+    let outcome: Outcome
+    if (refused === undefined) {
+      this.#core.admitted(context)
+      outcome = context.args === sending.args ? PASS : rewrite(sending, context.args, socket.adapter)
+    } else {
+      this.#core.refused(this.#context(socket, sending.name, sending.args, state), refused)
+      outcome = DROP
+    }
+    branch.set(audience, outcome)
+    return outcome
+  }
+
+  /** One socket: the packet is about to be encoded. */
+  #single(client: RawClient, packet: Packet, opts: WriteOptions | undefined): void {
+    const mark = this.#marks.get(client)
+    if (mark !== undefined) {
+      this.#marks.delete(client)
+      if (mark.packet === packet) {
+        if (mark.instead === undefined) return
+        const instead = { ...mark.instead.packet, nsp: packet.nsp! }
+        return inherited(client, '_packet').call(client, instead, opts)
+      }
+    }
+    inherited(client, '_packet').call(client, packet, opts)
+  }
+
+  /** A broadcast: the packet was encoded for everybody, and this recipient may get another, or none. */
+  #broadcastWrite(client: RawClient, encoded: unknown, opts: WriteOptions): void {
+    const mark = this.#marks.get(client)
+    if (mark === undefined) return inherited(client, 'writeToEngine').call(client, encoded, opts)
+    this.#marks.delete(client)
+    const { instead } = mark
+    if (instead === undefined) return
+    if (instead.encoded === undefined) {
+      // The frame computed in advance holds the original, and would win over the new packet.
+      const { wsPreEncodedFrame: _original, ...own } = opts
+      try {
+        instead.encoded = { packets: instead.adapter._encode(instead.packet, own), opts: own }
+      } catch (error) {
+        this.#core.fault(this.#contextOf(client, instead.packet), error, 'deliver')
+        return
+      }
+    }
+    inherited(client, 'writeToEngine').call(client, instead.encoded.packets, instead.encoded.opts)
+  }
+
+  #contextOf(client: RawClient, packet: Packet): DeliverContext {
+    const socket = client.nsps.get(packet.nsp!)!
+    return this.#context(socket, String((packet.data as unknown[])[0]), [], this.#peers.get(socket)!)
+  }
+
+  #context(socket: RawSocket, name: string, args: readonly unknown[], state: PeerState): DeliverContext {
+    return new DeliverContext(this.#core, socket, state.plan.name, name, args, 'live', state)
+  }
+}
+
+function rewrite({ packet, name, offset }: Sending, args: readonly unknown[], adapter: RawAdapter): Rewritten {
+  return { packet: { ...packet, type: PacketType.EVENT, data: [name, ...args, ...offset] }, adapter, encoded: undefined }
+}
+
+function synchronous(verdict: Verdict | Promise<Verdict>): Refused | undefined {
+  if (!(verdict instanceof Promise)) return verdict
+  return { error: new PolicyFault('a deliver hook returned a promise, and deliveries are synchronous', 'deliver'), policy: 'deliver' }
+}
+
+const patched = new WeakSet<object>()
+const guarded = new WeakMap<object, (error: Denied) => void>()
+
+/**
+ * `to([])` and `in([])` mean everybody in Socket.IO 4.8.4. On a guarded server an explicit empty list reaches nobody, and is reported.
+ * All ways of naming rooms end in the one prototype; other servers of the process are left as they are.
+ */
+export function refuseEmptyLists(server: RawServer, report: (error: Denied) => void): void {
+  guarded.set(server, report)
+  const { prototype } = server.to(NOWHERE).constructor
+  if (patched.has(prototype)) return
+  patched.add(prototype)
+  const { to } = prototype
+  prototype.to = function (this: { adapter: { nsp: { server: object } } }, room) {
+    const tell = Array.isArray(room) && room.length === 0 ? guarded.get(this.adapter.nsp.server) : undefined
+    if (tell === undefined) return to.call(this, room)
+    tell(new Denied('FORBIDDEN', undefined, 'an empty list of rooms'))
+    return to.call(this, NOWHERE)
+  }
+}

@@ -1,0 +1,389 @@
+import { EventEmitter } from 'node:events'
+import { Deadline } from '../clock.ts'
+import { isThenable } from '../compose.ts'
+import type { Refused } from '../compose.ts'
+import { DeliverContext, EventContext } from '../context.ts'
+import type { Core } from '../core.ts'
+import { Denied, PolicyFault } from '../errors.ts'
+import { Lane } from '../lane.ts'
+import { breach, DEPTH, measure } from '../limits.ts'
+import { isReservedEvent } from '../pattern.ts'
+import type { PeerState } from '../peer.ts'
+import type { EventPlan, ReplyPlan } from '../plan.ts'
+import { DENIED_EVENT, defaultAckRefusal, deniedEventData } from '../wire.ts'
+import type { Refusal } from '../wire.ts'
+import { inherited, PacketType } from './socket-io.ts'
+import type { Listener, Packet, RawSocket } from './socket-io.ts'
+
+// Seam (Socket.IO 4.8.4): `_onpacket`, per socket. It runs before `onAny`, `socket.use` and the listeners, so nothing of
+// the socket sees a refused event. `dispatch`, `emitReserved`, `onack` and `registerAckCallback` are wrapped for containment only.
+
+const REJECTION = Symbol.for('nodejs.rejection')
+/** Where an ack function keeps the event it answers, so that a rejecting handler can be matched with it. */
+const ANSWERS = Symbol('portcullis.answers')
+
+/** `gate:denied` events one socket may get: a burst of ten, then ten a second. */
+const NOTICE_INTERVAL_MS = 100
+const NOTICE_BURST_MS = 1_000
+/** Longest event name that is echoed in `gate:denied`. */
+const MAX_ECHO = 128
+
+export class EventStage {
+  readonly #core: Core
+  readonly #peers: WeakMap<object, PeerState>
+  /** The event that is being handed to Socket.IO right now: `onevent` calls `dispatch` before it returns. */
+  #current: EventContext | undefined
+
+  readonly #onpacket: (this: RawSocket, packet: Packet) => void
+  readonly #dispatch: (this: RawSocket, event: unknown[]) => void
+  readonly #rejected: (this: RawSocket, error: unknown, name: string, ...args: unknown[]) => void
+  readonly #emitReserved: (this: RawSocket, name: string, ...args: unknown[]) => unknown
+  readonly #registerAck: (this: RawSocket, id: number, ack: Listener) => void
+
+  constructor(core: Core, peers: WeakMap<object, PeerState>) {
+    this.#core = core
+    this.#peers = peers
+    // Functions of the stage, not of the socket: each socket only points at them.
+    const stage = this
+    this.#onpacket = function (packet) {
+      if (packet.type === PacketType.EVENT || packet.type === PacketType.BINARY_EVENT) stage.#receive(this, packet)
+      else if (packet.type === PacketType.ACK || packet.type === PacketType.BINARY_ACK) stage.#receiveAck(this, packet)
+      else inherited(this, '_onpacket').call(this, packet)
+    }
+    this.#dispatch = function (event) {
+      stage.#handle(this, event, stage.#current)
+    }
+    this.#rejected = function (error, name, ...args) {
+      stage.#rejectedHandler(this, error, name, args)
+    }
+    this.#emitReserved = function (name, ...args) {
+      return stage.#contain(this, name, () => inherited(this, 'emitReserved').call(this, name, ...args))
+    }
+    this.#registerAck = function (id, ack) {
+      inherited(this, 'registerAckCallback').call(this, id, (...args) => {
+        stage.#contain(this, 'ack', () => ack.apply(this, args))
+      })
+    }
+  }
+
+  install(socket: RawSocket): void {
+    // Rejections of listeners come to this one socket's own handler. The global switch would send the error to the client.
+    EventEmitter.call(socket as unknown as EventEmitter, { captureRejections: true })
+    const own = socket as unknown as Record<string | symbol, unknown>
+    own[REJECTION] = this.#rejected
+    own['_onpacket'] = this.#onpacket
+    own['dispatch'] = this.#dispatch
+    own['emitReserved'] = this.#emitReserved
+    own['registerAckCallback'] = this.#registerAck
+  }
+
+  #receive(socket: RawSocket, packet: Packet): void {
+    const state = this.#peers.get(socket)
+    // After a disconnect in the same burst nothing is decided any more.
+    if (state === undefined || !socket.connected) return
+    const data = packet.data as unknown[]
+    // The parsers let numbers through as names; tables and listeners are keyed by text.
+    const name = typeof data[0] === 'string' ? data[0] : (data[0] = String(data[0]))
+    const plan = state.plan.event(name as string)
+    const args = data.slice(1)
+    const context = new EventContext(this.#core, socket, state.plan.name, name as string, args, packet.id !== undefined && packet.id !== null, state)
+
+    const size = measure(args, plan.limits)
+    if (size < 0 && !this.#overlooks(state, context, { error: breach(size), policy: 'limits' }, size === DEPTH)) return this.#refuse(socket, context, packet, { error: breach(size), policy: 'limits' })
+    if (isReservedEvent(name as string)) return this.#refuse(socket, context, packet, { error: new Denied('UNKNOWN_EVENT'), policy: 'gate' })
+    if (!plan.known && !this.#overlooks(state, context, { error: new Denied('UNKNOWN_EVENT'), policy: 'gate' }, false)) {
+      return this.#refuse(socket, context, packet, { error: new Denied('UNKNOWN_EVENT'), policy: 'gate' })
+    }
+
+    const { lane } = state
+    if (lane?.busy === true && !plan.unordered) {
+      const waits = lane.push(() => this.#decide(socket, state, plan, context, packet), Math.max(size, 0), this.#core.settings.lane)
+      if (!waits) this.#refuse(socket, context, packet, { error: new Denied('OVERLOADED'), policy: 'lane' })
+      return
+    }
+    this.#decide(socket, state, plan, context, packet)
+  }
+
+  /** In `observe` mode a refusal is reported and overlooked, unless what was sent could crash whoever relays it. */
+  #overlooks(state: PeerState, context: EventContext, refused: Refused, crashes: boolean): boolean {
+    if (state.plan.mode !== 'observe' || crashes) return false
+    this.#core.unenforced(context, refused)
+    return true
+  }
+
+  #decide(socket: RawSocket, state: PeerState, plan: EventPlan, context: EventContext, packet: Packet): void {
+    if (!socket.connected) return
+    const verdict = plan.chain(context)
+    if (!(verdict instanceof Promise)) return this.#conclude(socket, state, plan, context, packet, verdict)
+
+    const lane = plan.unordered ? undefined : (state.lane ??= new Lane())
+    if (lane !== undefined) lane.busy = true
+    void verdict.then((late) => {
+      if (socket.connected) this.#conclude(socket, state, plan, context, packet, late)
+      else context.settle({ outcome: 'unacked' })
+      lane?.release()
+    })
+  }
+
+  #conclude(socket: RawSocket, state: PeerState, plan: EventPlan, context: EventContext, packet: Packet, refused: Refused | undefined): void {
+    if (refused !== undefined) return this.#refuse(socket, context, packet, refused)
+    const { wantsAck } = context
+    if (wantsAck && plan.declared && !context.replied && isUnheard(socket, context.event)) {
+      return this.#refuse(socket, context, packet, { error: new Denied('UNKNOWN_EVENT'), policy: 'gate' })
+    }
+    this.#core.admitted(context)
+    const event = [context.event, ...context.args]
+    if (wantsAck) {
+      const pending = new PendingAck(this.#core, socket, context, packet.id!, plan.reply)
+      this.#core.acks.push(pending, context.now)
+      if (context.awaited) (state.unsettled ??= new Set()).add(context)
+      if (context.replied) return pending.reply(context.answer)
+      event.push(pending.callback())
+    } else if (context.replied) {
+      return context.settle({ outcome: 'replied', value: context.answer })
+    }
+    packet.id = undefined
+    packet.data = event
+    this.#hand(socket, context, packet)
+  }
+
+  /** Hands an admitted event to Socket.IO, in the async context of the innermost hook. */
+  #hand(socket: RawSocket, context: EventContext, packet: Packet): void {
+    const outer = this.#current
+    this.#current = context
+    try {
+      if (context.resource === undefined) socket.onevent(packet)
+      else context.resource.runInAsyncScope(socket.onevent, socket, packet)
+    } catch (error) {
+      this.#failed(socket, context, error, packet.data as unknown[])
+    } finally {
+      this.#current = outer
+    }
+  }
+
+  /** In place of `Socket.dispatch`: the same steps, with every throw contained. */
+  #handle(socket: RawSocket, event: unknown[], context: EventContext | undefined): void {
+    if (socket.fns.length === 0) {
+      process.nextTick(this.#emit, this, socket, event, context)
+      return
+    }
+    let done = false
+    try {
+      socket.run(event, (error) => {
+        if (done) return
+        done = true
+        if (error) process.nextTick(() => this.#blocked(socket, event, context, error))
+        else process.nextTick(this.#emit, this, socket, event, context)
+      })
+    } catch (error) {
+      done = true
+      this.#failed(socket, context, error, event)
+    }
+  }
+
+  #emit(stage: EventStage, socket: RawSocket, event: unknown[], context: EventContext | undefined): void {
+    if (!socket.connected) return context?.settle({ outcome: 'unacked' })
+    try {
+      socket.emitUntyped(...event)
+    } catch (error) {
+      return stage.#failed(socket, context, error, event)
+    }
+    if (context?.wantsAck === false) context.settle({ outcome: 'handled' })
+  }
+
+  /** A middleware of the application (`socket.use`) said no: as in Socket.IO, and its ack is answered. */
+  #blocked(socket: RawSocket, event: unknown[], context: EventContext | undefined, error: unknown): void {
+    socket._onerror(error)
+    if (context !== undefined) this.#answerFailure(socket, context, error instanceof Denied ? error : new Denied('FORBIDDEN', undefined, error), event, 'socket.use')
+  }
+
+  #failed(socket: RawSocket, context: EventContext | undefined, error: unknown, event: unknown[]): void {
+    this.#answerFailure(socket, context ?? this.#unknown(socket, String(event[0])), error, event, 'handler')
+  }
+
+  #rejectedHandler(socket: RawSocket, error: unknown, name: string, args: unknown[]): void {
+    const context = (args.at(-1) as { [ANSWERS]?: PendingAck } | undefined)?.[ANSWERS]?.context
+    this.#answerFailure(socket, context ?? this.#unknown(socket, name), error, [name, ...args], 'handler')
+  }
+
+  /** A handler failed: its ack, if it still owes one, says so; without one, `gate:denied` does. */
+  #answerFailure(socket: RawSocket, context: EventContext, error: unknown, event: readonly unknown[], policy: string): void {
+    const refusal = this.#core.refused(context, { error, policy })
+    const pending = (event.at(-1) as { [ANSWERS]?: PendingAck } | undefined)?.[ANSWERS]
+    if (pending !== undefined) pending.refuse(refusal)
+    else if (!context.wantsAck) this.#notify(socket, context, refusal)
+    context.settle({ outcome: 'failed', error })
+  }
+
+  #refuse(socket: RawSocket, context: EventContext, packet: Packet, refused: Refused): void {
+    const refusal = this.#core.refused(context, refused)
+    if (context.wantsAck) sendRefusal(this.#core, socket, context, packet.id!, refusal)
+    else this.#notify(socket, context, refusal)
+    context.settle({ outcome: 'refused', refusal, error: refused.error })
+  }
+
+  #notify(socket: RawSocket, context: EventContext, refusal: Refusal): void {
+    if (!this.#core.settings.refusalEvent) return
+    const { state, now } = context
+    const at = Math.max(state.noticeAt, now)
+    if (at + NOTICE_INTERVAL_MS - now > NOTICE_BURST_MS) return
+    state.noticeAt = at + NOTICE_INTERVAL_MS
+    send(this.#core, socket, context, { type: PacketType.EVENT, data: [DENIED_EVENT, deniedEventData(context.event.slice(0, MAX_ECHO), refusal)] })
+  }
+
+  #receiveAck(socket: RawSocket, packet: Packet): void {
+    const state = this.#peers.get(socket)
+    const size = measure(packet.data as unknown[], state!.plan.limits)
+    if (size < 0) {
+      const context = this.#unknown(socket, 'ack')
+      const refused = { error: breach(size), policy: 'limits' }
+      if (!this.#overlooks(state!, context, refused, size === DEPTH)) {
+        this.#core.refused(context, refused)
+        return
+      }
+    }
+    this.#contain(socket, 'ack', () => socket.onack(packet))
+  }
+
+  #contain(socket: RawSocket, name: string, run: () => unknown): unknown {
+    const failed = (error: unknown): void => this.#core.fault(this.#unknown(socket, name), error, 'handler')
+    try {
+      const returned = run()
+      if (isThenable(returned)) Promise.resolve(returned).catch(failed)
+      return returned
+    } catch (error) {
+      failed(error)
+      return undefined
+    }
+  }
+
+  /** A context for records, where something failed outside the event it belongs to. */
+  #unknown(socket: RawSocket, event: string): EventContext {
+    const state = this.#peers.get(socket)!
+    return new EventContext(this.#core, socket, state.plan.name, event, [], true, state)
+  }
+}
+
+/** Whether an acked event would reach nobody at all, and its ack never come. */
+function isUnheard(socket: RawSocket, event: string): boolean {
+  return socket.listenerCount(event) === 0 && socket.fns.length === 0 && (socket._anyListeners === undefined || socket._anyListeners.length === 0)
+}
+
+/** The ack of one admitted event: answered once, by the handler, by a failure or by time. */
+class PendingAck extends Deadline {
+  #answered = false
+
+  constructor(
+    readonly core: Core,
+    readonly socket: RawSocket,
+    readonly context: EventContext,
+    readonly id: number,
+    readonly plan: ReplyPlan | undefined,
+  ) {
+    super()
+  }
+
+  callback(): (...args: unknown[]) => void {
+    const callback = (...args: unknown[]): void => {
+      if (this.#answered) return
+      this.#answered = true
+      this.cancel()
+      this.#finish(args, { outcome: 'acked', args })
+    }
+    ;(callback as { [ANSWERS]?: PendingAck })[ANSWERS] = this
+    return callback
+  }
+
+  reply(value: unknown): void {
+    this.#answered = true
+    this.cancel()
+    this.#finish(value === undefined ? [] : [value], { outcome: 'replied', value })
+  }
+
+  refuse(refusal: Refusal): void {
+    if (this.#answered) return
+    this.#answered = true
+    this.cancel()
+    this.context.state.unsettled?.delete(this.context)
+    sendRefusal(this.core, this.socket, this.context, this.id, refusal)
+  }
+
+  override expired(): void {
+    if (this.#answered) return
+    if (this.socket.connected) this.refuse(this.core.refused(this.context, { error: new PolicyFault('the handler did not call the ack in time', 'handler', { code: 'DEADLINE_EXCEEDED' }), policy: 'handler' }))
+    this.context.settle({ outcome: 'unacked' })
+  }
+
+  #finish(args: unknown[], fate: { outcome: 'acked'; args: unknown[] } | { outcome: 'replied'; value: unknown }): void {
+    const { plan, context } = this
+    context.state.unsettled?.delete(context)
+    if (plan === undefined) {
+      this.#send(args)
+    } else if (plan.validate === undefined) {
+      this.#deliver(args, plan)
+    } else {
+      try {
+        const checked = plan.validate(args)
+        if (checked instanceof Promise) {
+          void checked.then((late) => this.#checked(late, plan)).catch((error: unknown) => this.#spoil(error, 'contract'))
+        } else this.#checked(checked, plan)
+      } catch (error) {
+        this.#spoil(error, 'contract')
+      }
+    }
+    context.settle(fate)
+  }
+
+  #checked(checked: { args: unknown[] } | { issues: unknown }, plan: ReplyPlan): void {
+    if ('issues' in checked) this.#spoil(new PolicyFault('a reply does not match its schema', 'contract', { cause: checked.issues }), 'contract')
+    else this.#deliver(checked.args, plan)
+  }
+
+  #deliver(args: unknown[], plan: ReplyPlan): void {
+    if (plan.deliver === undefined) return this.#send(args)
+    const { socket, context } = this
+    const outgoing = new DeliverContext(this.core, socket, context.namespace, context.event, args, 'reply', context.state)
+    const verdict = plan.deliver.chain(outgoing)
+    if (verdict instanceof Promise) this.#spoil(new PolicyFault('a deliver hook returned a promise, and deliveries are synchronous', 'reply'), 'reply')
+    else if (verdict !== undefined) sendRefusal(this.core, socket, context, this.id, this.core.refused(outgoing, verdict))
+    else this.#send(outgoing.args as unknown[])
+  }
+
+  #send(args: unknown[]): void {
+    try {
+      this.socket.packet({ type: PacketType.ACK, id: this.id, data: args })
+    } catch (error) {
+      // What the handler answered cannot be encoded (a BigInt, a structure too deep): the client still gets its ack.
+      this.#spoil(error, 'handler')
+    }
+  }
+
+  #spoil(error: unknown, policy: string): void {
+    sendRefusal(this.core, this.socket, this.context, this.id, this.core.refused(this.context, { error, policy }))
+  }
+}
+
+function sendRefusal(core: Core, socket: RawSocket, context: EventContext, id: number, refusal: Refusal): void {
+  let data: unknown[]
+  try {
+    data = core.settings.ackRefusal(refusal)
+    if (!Array.isArray(data)) throw new TypeError('ackRefusal must return an array, the arguments of the ack')
+  } catch (error) {
+    core.fault(context, error, 'ackRefusal')
+    data = defaultAckRefusal(refusal)
+  }
+  if (send(core, socket, context, { type: PacketType.ACK, id, data })) return
+  const { code, message, id: correlation } = refusal
+  send(core, socket, context, { type: PacketType.ACK, id, data: defaultAckRefusal({ code, message, id: correlation }) })
+}
+
+/** Writes a packet of the gate itself. @returns false when it could not be encoded */
+function send(core: Core, socket: RawSocket, context: EventContext, packet: Packet): boolean {
+  try {
+    socket.packet(packet)
+    return true
+  } catch (error) {
+    core.fault(context, error, 'wire')
+    return false
+  }
+}

@@ -1,0 +1,115 @@
+import { ConnectContext } from '../context.ts'
+import type { Core } from '../core.ts'
+import type { Declared } from '../guard.ts'
+import { ConfigError } from '../errors.ts'
+import { PeerState } from '../peer.ts'
+import type { NamespacePlan } from '../plan.ts'
+import { ConnectStage } from './connect.ts'
+import type { Entrance } from './connect.ts'
+import { DeliverStage, refuseEmptyLists } from './deliver.ts'
+import { EventStage } from './event.ts'
+import { JoinStage } from './join.ts'
+import { RecoveryStage } from './recovery.ts'
+import { RequestStage } from './request.ts'
+import { inherited } from './socket-io.ts'
+import type { RawAdapter, RawNamespace, RawServer, RawSocket } from './socket-io.ts'
+
+/** Puts the seams of all stages on one server: its engines, its namespaces now and later, their adapters, their sockets. */
+export class Wiring implements Entrance {
+  /** Everything the gate knows of a socket. */
+  readonly peers = new WeakMap<object, PeerState>()
+  readonly #core: Core
+  readonly #declared: Declared
+  readonly #server: RawServer
+  readonly #plans = new WeakMap<RawNamespace, NamespacePlan>()
+  readonly #connect: ConnectStage
+  readonly #recovery: RecoveryStage
+  readonly #event: EventStage
+  readonly #join: JoinStage
+  readonly #deliver: DeliverStage
+
+  constructor(server: RawServer, core: Core, declared: Declared) {
+    this.#server = server
+    this.#core = core
+    this.#declared = declared
+    this.#recovery = new RecoveryStage(core, this.peers)
+    this.#connect = new ConnectStage(core, this, this.#recovery)
+    this.#event = new EventStage(core, this.peers)
+    this.#join = new JoinStage(core, this.peers)
+    this.#deliver = new DeliverStage(core, this.peers)
+    // First what can refuse the set-up, so that a refused server is left as it was.
+    new RequestStage(core, () => declared.request()).install(server)
+    this.#connect.install(server)
+    for (const namespace of server._nsps.values()) this.#guard(namespace)
+    // The event `new_namespace` is not to be relied on: an application may remove every listener.
+    const namespaces = server._nsps
+    namespaces.set = (name, namespace) => {
+      this.#guard(namespace)
+      return inherited(namespaces, 'set').call(namespaces, name, namespace)
+    }
+    namespaces.delete = (name) => {
+      declared.forget(name)
+      return inherited(namespaces, 'delete').call(namespaces, name)
+    }
+    refuseEmptyLists(server, (error) => {
+      const state = new PeerState('', declared.plan('/'))
+      const handshake = { headers: {}, time: '', address: '', xdomain: false, secure: false, issued: 0, url: '', query: {}, auth: {} }
+      core.fault(new ConnectContext(core, '/', handshake, undefined, 'connect', state), error, 'to([])')
+    })
+  }
+
+  plan(namespace: RawNamespace): NamespacePlan {
+    if (!this.#declared.sealed) return this.#declared.plan(namespace.name)
+    let plan = this.#plans.get(namespace)
+    if (plan === undefined) this.#plans.set(namespace, (plan = this.#declared.plan(namespace.name)))
+    return plan
+  }
+
+  covers(name: string): boolean {
+    if (this.#core.settings.undeclared.namespaces === 'allow' || this.#core.settings.mode === 'observe') return true
+    return this.#declared.scopes.some((scope) => scope.matches(name))
+  }
+
+  seal(): void {
+    if (this.#declared.sealed) return
+    const { store } = this.#core.settings
+    if (store.scope === 'node' && store.dangerouslyPerNode !== true && [...this.#server._nsps.values()].some(({ adapter }) => isClustered(adapter))) {
+      throw new ConfigError('guard: this server has a cluster adapter, and the store of the gate is per process: each node would count and remember for itself. Give guard a shared store, or accept it with memoryStore({ dangerouslyPerNode: true }).')
+    }
+    this.#declared.sealed = true
+  }
+
+  install(socket: RawSocket, state: PeerState): void {
+    this.peers.set(socket, state)
+    this.#event.install(socket)
+    if (state.plan.guardsRooms) this.#join.install(socket)
+    this.#deliver.install(socket, state.plan)
+  }
+
+  stateOf(socket: RawSocket): PeerState {
+    return this.peers.get(socket)!
+  }
+
+  #guard(namespace: RawNamespace): void {
+    this.#connect.guard(namespace)
+    const guardAdapter = (): void => {
+      this.#join.guardAdapter(namespace, () => this.plan(namespace))
+      this.#deliver.guardAdapter(namespace)
+      this.#recovery.guardAdapter(namespace)
+    }
+    // `io.adapter(...)` replaces the adapter of every namespace, and what was wrapped with it.
+    namespace._initAdapter = () => {
+      inherited(namespace, '_initAdapter').call(namespace)
+      guardAdapter()
+    }
+    guardAdapter()
+  }
+}
+
+/** Whether an adapter counts other nodes: it then has a `serverCount` of its own, below the one of the in-memory adapter. */
+function isClustered(adapter: RawAdapter): boolean {
+  const chain: object[] = []
+  for (let prototype = Object.getPrototypeOf(adapter) as object | null; prototype !== null; prototype = Object.getPrototypeOf(prototype) as object | null) chain.push(prototype)
+  const owners = chain.filter((prototype) => Object.hasOwn(prototype, 'serverCount'))
+  return owners.length > 1
+}

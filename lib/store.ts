@@ -1,0 +1,31 @@
+/** A rate: `limit` units in any `perMs` milliseconds, spent `cost` at a time. */
+export interface Rate {
+  readonly limit: number
+  readonly perMs: number
+  readonly cost: number
+}
+
+/** What a store operation returns: at once in memory, later over a network. */
+export type Stored<T> = T | Promise<T>
+
+/**
+ * What policies remember beyond one connection. Each operation is atomic and one round trip; keys are text, values are text,
+ * and everything has a time to live. Implementations refuse by rejecting: a policy that cannot ask does not admit.
+ */
+export interface Store {
+  /** `node`: this process only. `cluster`: shared by all nodes. */
+  readonly scope: 'node' | 'cluster'
+  /** Whether a store of scope `node` was accepted on a cluster in so many words. */
+  readonly dangerouslyPerNode?: boolean
+  /** Takes from a rate by GCRA. @returns 0 when there was enough, else the milliseconds until there will be */
+  consume(key: string, rate: Rate, now: number): Stored<number>
+  get(key: string): Stored<string | undefined>
+  /** Sets a value for `ttlMs` milliseconds. @returns false when `ifAbsent` was asked and the key was there */
+  set(key: string, value: string, ttlMs: number, options?: { readonly ifAbsent?: boolean }): Stored<boolean>
+  /** Reads and deletes in one step: whoever gets the value is the only one. */
+  take(key: string): Stored<string | undefined>
+  /** Adds to a counter, which begins at 0 and is forgotten `ttlMs` after its first use. @returns the new value */
+  add(key: string, by: number, ttlMs: number): Stored<number>
+  delete(key: string): Stored<boolean>
+  close(): Stored<void>
+}
