@@ -6,7 +6,7 @@ import type { Rate, Store } from '../lib/store.ts'
 export interface MemoryStoreOptions {
   /** Accept it on a server with a cluster adapter, where each node would count and remember for itself. Default false. */
   readonly dangerouslyPerNode?: boolean
-  /** Keys kept at most; beyond it those that would be forgotten first go first. Default 1,000,000. */
+  /** Keys kept at most; beyond it the oldest go first. Default 1,000,000. */
   readonly maxKeys?: number
   readonly clock?: Clock
 }
@@ -30,12 +30,43 @@ export function memoryStore(options: MemoryStoreOptions = {}): Store {
 /** How many old entries are looked at for each new one: enough to outrun growth, and a bounded cost. */
 const SWEEP_STEP = 4
 
+/** Walks a map round and round, a few entries at a time, and drops those that are over: no timer, and no pause. */
+class Sweeper<V> {
+  #cursor: MapIterator<[string, V]> | undefined
+
+  constructor(
+    readonly map: Map<string, V>,
+    readonly endOf: (value: V) => number,
+  ) {}
+
+  step(now: number): void {
+    this.#cursor ??= this.map.entries()
+    for (let step = 0; step < SWEEP_STEP; step++) {
+      const entry = this.#cursor.next()
+      if (entry.done === true) {
+        this.#cursor = undefined
+        return
+      }
+      const [key, value] = entry.value
+      if (this.endOf(value) <= now) this.map.delete(key)
+    }
+  }
+
+  dropOldest(): void {
+    for (const key of this.map.keys()) {
+      this.map.delete(key)
+      return
+    }
+  }
+}
+
 class MemoryStore implements Store {
   readonly scope = 'node'
+  /** The theoretical arrival time of each rate. */
   readonly #rates = new Map<string, number>()
   readonly #entries = new Map<string, Entry>()
-  #rateCursor: IterableIterator<[string, number]> | undefined
-  #entryCursor: IterableIterator<[string, Entry]> | undefined
+  readonly #oldRates = new Sweeper(this.#rates, (arrival) => arrival)
+  readonly #oldEntries = new Sweeper(this.#entries, ({ expiresAt }) => expiresAt)
 
   constructor(
     readonly dangerouslyPerNode: boolean,
@@ -102,31 +133,11 @@ class MemoryStore implements Store {
     return undefined
   }
 
-  /** Forgets a few entries that are over, and the oldest ones where there are too many: no timer, and no pause. */
   #makeRoom(now: number): void {
-    this.#rateCursor ??= this.#rates.entries()
-    for (let step = 0; step < SWEEP_STEP; step++) {
-      const { value, done } = this.#rateCursor.next()
-      if (done === true) {
-        this.#rateCursor = undefined
-        break
-      }
-      if (value[1] <= now) this.#rates.delete(value[0])
-    }
-    this.#entryCursor ??= this.#entries.entries()
-    for (let step = 0; step < SWEEP_STEP; step++) {
-      const { value, done } = this.#entryCursor.next()
-      if (done === true) {
-        this.#entryCursor = undefined
-        break
-      }
-      if (value[1].expiresAt <= now) this.#entries.delete(value[0])
-    }
+    this.#oldRates.step(now)
+    this.#oldEntries.step(now)
     if (this.#rates.size + this.#entries.size < this.maxKeys) return
-    const larger = this.#rates.size > this.#entries.size ? this.#rates : this.#entries
-    for (const oldest of larger.keys()) {
-      larger.delete(oldest)
-      break
-    }
+    const larger = this.#rates.size > this.#entries.size ? this.#oldRates : this.#oldEntries
+    larger.dropOldest()
   }
 }

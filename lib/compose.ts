@@ -75,8 +75,8 @@ class Run<C extends Composable> {
     let outcome: void | Promise<void> = undefined
     try {
       outcome = this.enter(0)
-    } catch {
-      // Recorded by `refuse` where it was thrown.
+    } catch (error) {
+      this.#stray(error)
     }
     if (outcome === undefined || this.failed) return this.close()
     return this.#later(outcome)
@@ -106,7 +106,10 @@ class Run<C extends Composable> {
         resolve(verdict)
       }
       const settle = (): void => this.wake?.(this.close())
-      outcome.then(settle, settle)
+      outcome.then(settle, (error: unknown) => {
+        this.#stray(error)
+        settle()
+      })
     })
   }
 
@@ -122,6 +125,11 @@ class Run<C extends Composable> {
     }
   }
 
+  /** What left the chain was recorded where it was thrown; anything else (a `then` that throws when it is looked at) must not admit. */
+  #stray(error: unknown): void {
+    if (!this.failed) this.refuse(error, this.layers[this.reached]?.policy ?? '')
+  }
+
   enter(index: number): void | Promise<void> {
     const layer = this.layers[index]
     if (layer === undefined) return this.last === undefined ? this.ctx.reached() : this.last()
@@ -135,12 +143,15 @@ class Run<C extends Composable> {
     const next = (facts?: object): void | Promise<void> => {
       if (called || this.failed || this.closed) return this.#misuse(layer, called, onStack)
       called = true
+      if (onStack) {
+        if (facts !== undefined) this.#accept(facts, layer)
+        return (below = this.enter(index + 1))
+      }
+      // Thrown only while the hook's own call is on the stack; a timer or a promise callback has nobody to catch it.
       try {
         if (facts !== undefined) this.#accept(facts, layer)
         below = this.enter(index + 1)
       } catch (error) {
-        // Thrown only while the hook's own call is on the stack; a timer or a promise callback has nobody to catch it.
-        if (onStack) throw error
         below = handled(error)
       }
       return below
@@ -150,20 +161,20 @@ class Run<C extends Composable> {
     try {
       own = layer.hook(this.ctx, next)
     } catch (error) {
+      onStack = false
       this.refuse(error, layer.policy)
       throw error
-    } finally {
-      onStack = false
     }
-    if (own === undefined || !isThenable(own)) return this.#leave(layer, index, called, below)
+    onStack = false
+    if (own === undefined && called && !this.failed) return below
+    return isThenable(own) ? this.#wait(own, layer, () => this.#leave(layer, index, called, below)) : this.#leave(layer, index, called, below)
+  }
 
-    const settled = Promise.resolve(own).then(
-      () => this.#leave(layer, index, called, below),
-      (error: unknown) => {
-        this.refuse(error, layer.policy)
-        throw error
-      },
-    )
+  #wait(own: PromiseLike<unknown>, layer: Layer<C>, leave: () => void | Promise<void>): Promise<void> {
+    const settled = Promise.resolve(own).then(leave, (error: unknown) => {
+      this.refuse(error, layer.policy)
+      throw error
+    })
     settled.catch(noop)
     return settled
   }
@@ -187,6 +198,11 @@ class Run<C extends Composable> {
   }
 
   #accept(facts: unknown, layer: Layer<C>): void {
+    // In Express, `next(error)` refuses; here it must not pass for a set of facts.
+    if (facts instanceof Error) {
+      this.refuse(facts, layer.policy)
+      throw facts
+    }
     try {
       this.ctx.accept(facts as object)
     } catch (cause) {
@@ -216,7 +232,7 @@ class Run<C extends Composable> {
 }
 
 export function isThenable(value: unknown): value is PromiseLike<unknown> {
-  return value !== null && (typeof value === 'object' || typeof value === 'function') && typeof (value as { then?: unknown }).then === 'function'
+  return value !== undefined && value !== null && (typeof value === 'object' || typeof value === 'function') && typeof (value as { then?: unknown }).then === 'function'
 }
 
 function handled(error: unknown): Promise<never> {

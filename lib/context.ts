@@ -3,6 +3,7 @@ import type { IncomingHttpHeaders, IncomingMessage } from 'node:http'
 import type { Clock } from './clock.ts'
 import type { PeerState } from './peer.ts'
 import type { Stage } from './policy.ts'
+import type { Store } from './store.ts'
 import type { Refusal } from './wire.ts'
 
 /** What has become of an event, a join, a connect or a request once nothing more can happen to it. */
@@ -31,10 +32,11 @@ export interface Handshake {
   readonly auth: Readonly<Record<string, any>>
 }
 
-/** @internal What a context asks of its gate. */
+/** What a context asks of its gate. */
 export interface Scene {
   readonly clock: Clock
   readonly newId: () => string
+  readonly settings: { readonly store: Store }
   fault(context: Context, error: unknown, policy: string): void
 }
 
@@ -67,6 +69,11 @@ export abstract class Context<Peer extends object = object> {
     return this.#now === 0 ? (this.#now = this.scene.clock.now()) : this.#now
   }
 
+  /** The gate's store: what policies remember beyond one connection. */
+  get store(): Store {
+    return this.scene.settings.store
+  }
+
   /** Correlation id of this decision: the client is told it with a refusal, operators find it in the record. */
   get id(): string {
     return this.#id === '' ? (this.#id = this.scene.newId()) : this.#id
@@ -97,8 +104,10 @@ export abstract class Context<Peer extends object = object> {
     }
   }
 
-  /** @internal Facts exist at the connect stage only; elsewhere an argument of `next` is ignored. */
-  accept(_facts: object): void {}
+  /** @internal Facts exist at the connect stage only. */
+  accept(_facts: object): void {
+    throw new TypeError('next() takes no argument at this stage')
+  }
 
   /** @internal Called where every hook has agreed, in the async context of the innermost one. */
   reached(): void {}
@@ -356,7 +365,7 @@ export interface SharedDeliverContext<Audience = any, Data = any> {
   readonly audience: Audience
 }
 
-/** @internal */
+/** The context behind a {@link SharedDeliverContext}. */
 export class AudienceContext extends Context implements SharedDeliverContext {
   override readonly stage = 'deliver'
   override readonly peer: object = NOBODY

@@ -21,11 +21,11 @@ export interface SchemaIssue {
 
 /** Limits of the payload of one event, in place of those of the gate. */
 export interface EventLimits {
-  /** Characters of text plus bytes of binary data, of all arguments together. */
+  /** Characters of text, bytes of binary data and elements of lists, of all arguments together. */
   readonly maxBytes?: number
   /** Levels of nesting. */
   readonly maxDepth?: number
-  /** Object keys and array elements, of all arguments together. */
+  /** Object keys, of all arguments together. */
   readonly maxKeys?: number
   readonly maxArgs?: number
   /** Binary values. */

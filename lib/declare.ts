@@ -1,9 +1,10 @@
+import type { Layer } from './compose.ts'
 import type { ContractShape } from './contract.ts'
 import { ConfigError } from './errors.ts'
 import type { NamespaceOptions } from './options.ts'
 import { eventPattern, roomPattern } from './pattern.ts'
 import type { EventPattern, RoomPattern } from './pattern.ts'
-import { checkPolicy, describe, isAudienceHook, OBSERVED, stagesOf, UNORDERED } from './policy.ts'
+import { checkPolicy, describe, ENFORCED, isAudienceHook, OBSERVED, stagesOf, UNORDERED } from './policy.ts'
 import type { AnyPolicy, Stage } from './policy.ts'
 
 /** One hook as it was declared, with the name it is reported under. */
@@ -11,6 +12,15 @@ export interface Item {
   readonly policy: string
   readonly hook: any
   readonly observed: boolean
+  /** What takes the place of the hook where it would only be observed, and is enforced. */
+  readonly enforced?: any
+}
+
+/** The layer of a hook, in a place where decisions are observed or enforced. */
+export function layerOf<C>(item: Item, observing: boolean): Layer<C> {
+  const observed = item.observed || observing
+  const standIn = observed ? (item.enforced as Layer<C>['hook'] | undefined) : undefined
+  return { policy: item.policy, hook: standIn ?? (item.hook as Layer<C>['hook']), observed: observed && standIn === undefined }
 }
 
 interface Declared {
@@ -101,7 +111,8 @@ function isMarked(given: unknown, mark: symbol): boolean {
 }
 
 function item(policy: AnyPolicy, stage: Stage): Item {
-  return { policy: policy.name, hook: policy[stage], observed: policy[OBSERVED] === true }
+  const enforced: unknown = stage === 'deliver' ? undefined : policy[ENFORCED]?.[stage]
+  return { policy: policy.name, hook: policy[stage], observed: policy[OBSERVED] === true, ...(enforced === undefined ? {} : { enforced }) }
 }
 
 /** A bare hook, or a policy at one of its stages. */

@@ -101,7 +101,6 @@ function withoutRetry(details: RefusalDetails | undefined): Readonly<Record<stri
  * @throws Denied always
  */
 export function deny(code: Code, details?: RefusalDetails): never {
-  // eslint-disable-next-line @typescript-eslint/only-throw-error -- an Error by prototype, made without a stack
   throw new Denied(code, details)
 }
 

@@ -24,8 +24,8 @@ export type JoinItem<P extends object, K> = Hook<JoinContext<P, K>> | { readonly
 /** A deliver hook as a declaration takes it: returning a promise does not compile. */
 export type DeliverFunction<P extends object, D> = (ctx: DeliverContext<P, D>, next: () => undefined) => undefined | void
 export interface DeliverByAudience<P extends object, D> {
-  audience(peer: P): any
-  hook(ctx: SharedDeliverContext<any, D>, next: () => undefined): undefined | void
+  readonly audience: (peer: P) => any
+  readonly hook: (ctx: SharedDeliverContext<any, D>, next: () => undefined) => undefined | void
 }
 
 /** What may stand in `.deliver(name, ...)` and `.reply(name, ...)`. */
@@ -33,9 +33,6 @@ export type DeliverItem<P extends object, D> =
   | DeliverFunction<P, D>
   | DeliverByAudience<P, D>
   | { readonly name: string; readonly deliver: DeliverFunction<P, D> | DeliverByAudience<P, D> }
-
-/** The argument of `use`: a policy whose needs are met by the facts the gate already has. */
-export type Usable<P extends object, N extends object, G extends object> = P extends N ? Policy<N, G> : Policy<N, G> & { readonly 'needs facts that no policy above has given': N }
 
 /** What a gate and the gate of one namespace have in common. `P`: the facts a peer has. `C`: the contract. */
 export interface Declarations<P extends object, C extends ContractShape> {
@@ -53,14 +50,14 @@ export interface Declarations<P extends object, C extends ContractShape> {
 
 /** The gate of one namespace: adds to, never replaces, what the gate itself does. */
 export interface NamespaceGate<P extends object = object, C extends ContractShape = Record<never, never>> extends Declarations<P, C> {
-  /** Adds a policy, each hook at its own stage. */
-  use<N extends object, G extends object>(policy: Usable<P, N, G>): NamespaceGate<P & G, C>
+  /** Adds a policy whose needs are met by the facts given above it, each hook at its own stage. */
+  use<G extends object>(policy: Policy<P, G>): NamespaceGate<P & G, C>
 }
 
 /** The gate of a whole server: every namespace, static, dynamic, present and future. */
 export interface Gate<P extends object = object> extends Declarations<P, Record<never, never>> {
   /** Adds a policy, each hook at its own stage, in order of declaration. */
-  use<N extends object, G extends object>(policy: Usable<P, N, G>): Gate<P & G>
+  use<G extends object>(policy: Policy<P, G>): Gate<P & G>
   /** Adds hooks that run on every HTTP request and upgrade. */
   request(...items: RequestItem[]): this
   /** The gate of one namespace, or of those whose name matches. @throws ConfigError for a name no namespace can have, or a bad contract */

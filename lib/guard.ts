@@ -6,7 +6,7 @@ import type { ContractShape } from './contract.ts'
 import { Core } from './core.ts'
 import { namespaceCoverage, warningsOf } from './coverage.ts'
 import type { Coverage } from './coverage.ts'
-import { Scope } from './declare.ts'
+import { layerOf, Scope } from './declare.ts'
 import { ConfigError } from './errors.ts'
 import type { Gate, NamespaceGate } from './gate.ts'
 import type { Observer, Outcome } from './observe.ts'
@@ -85,7 +85,7 @@ export class Declared {
 
   request(): Chain<RequestContext> {
     return (this.#request ??= compose(
-      this.root.request.map(({ policy, hook, observed }) => ({ policy, hook, observed: observed || this.core.settings.mode === 'observe' })),
+      this.root.request.map((item) => layerOf(item, this.core.settings.mode === 'observe')),
       this.core,
     ))
   }
@@ -127,18 +127,14 @@ class Declaring {
   }
 }
 
-/** @internal What `guard` returns; its types are those of `Gate`. */
-export class GuardedServer extends Declaring {
+/** The part of a gate that needs no server: the test harness declares with it too. */
+export class DeclaringGate extends Declaring {
   readonly core: Core
-  readonly #server: RawServer
-  readonly #wiring: Wiring
 
-  constructor(server: RawServer, core: Core) {
+  constructor(core: Core) {
     const declared = new Declared(core)
     super(declared, declared.root)
     this.core = core
-    this.#server = server
-    this.#wiring = new Wiring(server, core, declared)
   }
 
   request(...items: unknown[]): this {
@@ -153,7 +149,30 @@ export class GuardedServer extends Declaring {
     if (contract !== undefined) checkContract(contract)
     const scope = new Scope(namespaceName(name), contract, options)
     this.declared.scopes.push(scope)
-    return new Declaring(this.declared, scope) as unknown as NamespaceGate
+    return new Declaring(this.declared, scope)
+  }
+
+  on(outcome: Outcome, observer: Observer): this {
+    checkOutcome(outcome)
+    this.core.observers.on(outcome, observer)
+    return this
+  }
+  off(outcome: Outcome, observer: Observer): this {
+    checkOutcome(outcome)
+    this.core.observers.off(outcome, observer)
+    return this
+  }
+}
+
+/** What `guard` returns; its types are those of `Gate`. */
+export class GuardedServer extends DeclaringGate {
+  readonly #server: RawServer
+  readonly #wiring: Wiring
+
+  constructor(server: RawServer, core: Core) {
+    super(core)
+    this.#server = server
+    this.#wiring = new Wiring(server, core, this.declared)
   }
 
   peerOf(socket: object): object {
@@ -179,17 +198,6 @@ export class GuardedServer extends Declaring {
         ...namespaces.flatMap(warningsOf),
       ],
     }
-  }
-
-  on(outcome: Outcome, observer: Observer): this {
-    checkOutcome(outcome)
-    this.core.observers.on(outcome, observer)
-    return this
-  }
-  off(outcome: Outcome, observer: Observer): this {
-    checkOutcome(outcome)
-    this.core.observers.off(outcome, observer)
-    return this
   }
 
   async close(): Promise<void> {

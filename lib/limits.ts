@@ -16,7 +16,7 @@ export interface Limits extends Required<EventLimits> {
 export const defaultLimits: Limits = {
   maxBytes: 1_000_000,
   maxDepth: 32,
-  maxKeys: 10_000,
+  maxKeys: 50_000,
   maxArgs: 32,
   maxAttachments: 10,
   maxAuthBytes: 16_384,
@@ -97,8 +97,9 @@ export function measure(args: readonly unknown[], limits: EventLimits & { readon
     for (let i = 0; i < level.length; i++) {
       const value = level[i] as Record<string, unknown>
       if (Array.isArray(value)) {
-        keys += value.length
-        if (keys > maxKeys) return KEYS
+        // An element counts as a byte, so that a list is bounded by the size of what holds it, however small its elements.
+        bytes += value.length
+        if (bytes > maxBytes) return BYTES
         for (let j = 0; j < value.length; j++) {
           const item: unknown = value[j]
           if (typeof item === 'string') bytes += item.length

@@ -59,7 +59,7 @@ export interface NamespaceOptions {
   readonly undeclared?: Allowance | Omit<Undeclared, 'namespaces'>
 }
 
-/** @internal */
+/** The options of `guard`, checked and complete. */
 export interface Settings {
   readonly store: Store
   readonly undeclared: Required<Undeclared>
@@ -103,7 +103,7 @@ export function resolveOptions(options: GuardOptions, maxHttpBufferSize: number 
   }
 }
 
-/** @internal */
+/** Checks the options of `gate.of`. @throws ConfigError naming the option */
 export function checkNamespaceOptions(options: NamespaceOptions): void {
   checkKeys(options, KNOWN_OF, 'gate.of')
   resolveMode(options.mode, 'enforce', 'gate.of')

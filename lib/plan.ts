@@ -1,8 +1,9 @@
-import { compose, isThenable } from './compose.ts'
+import { compose } from './compose.ts'
 import type { Chain, Layer } from './compose.ts'
 import type { AudienceContext, ConnectContext, DeliverContext, EventContext, JoinContext } from './context.ts'
 import type { DeliveryShape, EventShape } from './contract.ts'
 import type { Core } from './core.ts'
+import { layerOf } from './declare.ts'
 import type { Item, NameDeclaration, Scope } from './declare.ts'
 import { ConfigError, Denied, PolicyFault } from './errors.ts'
 import { resolveLimits } from './limits.ts'
@@ -224,7 +225,7 @@ export class NamespacePlan {
   }
 
   #layers<C>(items: readonly Item[]): Layer<C>[] {
-    return items.map((item) => ({ policy: item.policy, hook: item.hook as Layer<C>['hook'], observed: item.observed || this.mode === 'observe' }))
+    return items.map((item) => layerOf<C>(item, this.mode === 'observe'))
   }
 
   #declaredNames(pick: (scope: Scope) => readonly NameDeclaration[]): string[] {
@@ -269,24 +270,24 @@ function contractDelivery(check: Validator): AudienceHook {
     hook: (ctx, next) => {
       const context = ctx as unknown as { args: readonly unknown[] }
       const result = check(context.args)
-      if (isThenable(result)) throw new PolicyFault('the schema of a delivery is asynchronous, and deliveries are not', 'contract')
-      if ('issues' in (result as Validated)) throw new PolicyFault('a delivery does not match its schema', 'contract', { cause: (result as { issues: unknown }).issues })
-      context.args = (result as { args: unknown[] }).args
+      if (result instanceof Promise) throw new PolicyFault('the schema of a delivery is asynchronous, and deliveries are not', 'contract')
+      if ('issues' in result) throw new PolicyFault('a delivery does not match its schema', 'contract', { cause: result.issues })
+      context.args = result.args
       return next()
     },
   }
 }
 
-function perRecipient({ audience, hook }: AudienceHook): Layer<DeliverContext>['hook'] {
+function perRecipient(own: AudienceHook): Layer<DeliverContext>['hook'] {
   return (ctx, next) => {
-    ctx.audience = audience(ctx.peer)
-    return hook(ctx as never, next as () => undefined)
+    ctx.audience = own.audience(ctx.peer)
+    return own.hook(ctx as never, next as () => undefined)
   }
 }
 
-function perAudience({ hook }: AudienceHook, index: number): Layer<AudienceContext>['hook'] {
+function perAudience(own: AudienceHook, index: number): Layer<AudienceContext>['hook'] {
   return (ctx, next) => {
     ctx.audience = ctx.audiences[index]
-    return hook(ctx as never, next as () => undefined)
+    return own.hook(ctx as never, next as () => undefined)
   }
 }

@@ -26,9 +26,9 @@ export type RecipientHook<Needs extends object = object, Data = any> = (ctx: Del
 /** A deliver hook asked once for each distinct audience of a packet. */
 export interface AudienceHook<Needs extends object = object, Data = any> {
   /** What the decision depends on, compared by identity. */
-  audience(peer: Needs): unknown
+  readonly audience: (peer: Needs) => unknown
   /** Sees the packet and the audience, and nothing of the single recipient. */
-  hook(ctx: SharedDeliverContext<any, Data>, next: DeliverNext): undefined | void
+  readonly hook: (ctx: SharedDeliverContext<any, Data>, next: DeliverNext) => undefined | void
 }
 
 export type DeliverHook<Needs extends object = object, Data = any> = RecipientHook<Needs, Data> | AudienceHook<Needs, Data>
@@ -72,12 +72,16 @@ export interface AnyPolicy {
   readonly [UNORDERED]?: boolean
   /** @internal */
   readonly [OBSERVED]?: boolean
+  /** @internal */
+  readonly [ENFORCED]?: { readonly [S in Exclude<Stage, 'deliver'>]?: Hook<any> }
 }
 
-/** @internal Marks an item that takes its event out of the lane. */
+/** Marks an item that takes its event out of the lane. */
 export const UNORDERED: unique symbol = Symbol.for('portcullis.unordered')
-/** @internal Marks a policy whose decisions are reported and not enforced. */
+/** Marks a policy whose decisions are reported and not enforced. */
 export const OBSERVED: unique symbol = Symbol.for('portcullis.observed')
+/** The hooks of a policy that take the place of its own where it is only observed, and are enforced there: identity is never only observed. */
+export const ENFORCED: unique symbol = Symbol.for('portcullis.enforced')
 
 const KNOWN = new Set<string>(['name', 'observe', ...stages])
 

@@ -31,7 +31,7 @@ export function validator(shape: Shape, where: string): Validator | undefined {
   return (args) => {
     if (args.length > schemas.length) return SURPLUS
     const results = schemas.map((schema, index) => schema['~standard'].validate(args[index]))
-    return results.some(isThenable) ? Promise.all(results).then(all) : all(results as SchemaResult<unknown>[])
+    return results.some(isThenable) ? Promise.all(results as Promise<SchemaResult<unknown>>[]).then(all) : all(results as SchemaResult<unknown>[])
   }
 }
 
@@ -52,8 +52,8 @@ function schemasOf({ data, args }: Shape, where: string): readonly Schema[] | un
   if (data !== undefined && args !== undefined) throw new ConfigError(`${where}: has both data and args; \`data\` is the first and only argument, \`args\` is all of them.`)
   const schemas = args ?? (data === undefined ? undefined : [data])
   if (schemas === undefined) return undefined
-  if (!Array.isArray(schemas)) throw new ConfigError(`${where}: args is an array of schemas.`)
-  for (const schema of schemas as readonly Schema[]) checkSchema(schema, where)
+  if (!Array.isArray(args ?? [])) throw new ConfigError(`${where}: args is an array of schemas.`)
+  for (const schema of schemas) checkSchema(schema, where)
   return schemas
 }
 

@@ -49,7 +49,7 @@ export class ConnectStage {
   readonly #recovery: RecoveryStage
   readonly #pending = new WeakMap<RawClient, Map<RawNamespace, Pending>>()
   readonly #pendingOf = new WeakMap<RawNamespace, number>()
-  /** Dynamic namespaces that exist because a client named them, and that nobody has entered. */
+  /** Dynamic namespaces that exist because a client named them, and that the gate has let nobody into. */
   readonly #unentered = new WeakSet<RawNamespace>()
   #pendingConnects = 0
   readonly #cleanup: (this: RawSocket) => void
@@ -91,7 +91,6 @@ export class ConnectStage {
     own.run = (socket, done) => this.#run(namespace, socket, done)
     own._doConnect = (socket, done) => {
       this.#forget(socket.client, namespace)
-      this.#unentered.delete(namespace)
       inherited(namespace, '_doConnect').call(namespace, socket, done)
     }
     // Own already where Socket.IO cleans up empty children.
@@ -109,7 +108,7 @@ export class ConnectStage {
     const plan = this.#gate.plan(namespace)
     const resumes = this.#recovery.resumes(namespace, auth)
     const request = client.request ?? undefined
-    const handshake = new ConnectHandshake(client, request, auth)
+    const handshake = new ConnectHandshake(client, request, auth, this.#core.clock.now())
     const state = new PeerState(this.#core.settings.addressOf(request, client.conn.remoteAddress), plan)
     const context = new ConnectContext(this.#core, namespace.name, handshake, request, resumes === undefined ? 'connect' : 'recover', state)
     const pending: Pending = { state, context, socket: undefined, unwatch: noop }
@@ -153,6 +152,8 @@ export class ConnectStage {
 
   #adopt(pending: Pending, socket: RawSocket): void {
     pending.socket = socket
+    // From here on the namespace is the application's: what its own middleware refuses is as in Socket.IO.
+    this.#unentered.delete(socket.nsp)
     ;(socket as { _cleanup: () => void })._cleanup = this.#cleanup
     this.#gate.install(socket, pending.state)
   }
@@ -197,7 +198,7 @@ export class ConnectStage {
 
   #remember(client: RawClient, namespace: RawNamespace, pending: Pending): void {
     let own = this.#pending.get(client)
-    if (own === undefined) this.#pending.set(client, (own = new Map()))
+    if (own === undefined) this.#pending.set(client, (own = new Map<RawNamespace, Pending>()))
     own.set(namespace, pending)
     this.#pendingConnects++
     this.#pendingOf.set(namespace, (this.#pendingOf.get(namespace) ?? 0) + 1)
@@ -339,7 +340,7 @@ class ConnectHandshake implements Handshake {
   readonly address: string
   readonly xdomain: boolean
   readonly secure: boolean
-  readonly issued = Date.now()
+  readonly issued: number
   readonly url: string
   readonly query: Handshake['query']
 
@@ -347,7 +348,9 @@ class ConnectHandshake implements Handshake {
     client: RawClient,
     request: IncomingMessage | undefined,
     readonly auth: Record<string, unknown>,
+    now: number,
   ) {
+    this.issued = now
     this.headers = request?.headers ?? {}
     this.address = client.conn.remoteAddress ?? ''
     this.xdomain = this.headers.origin !== undefined

@@ -82,15 +82,15 @@ export class EventStage {
     // After a disconnect in the same burst nothing is decided any more.
     if (state === undefined || !socket.connected) return
     const data = packet.data as unknown[]
-    // The parsers let numbers through as names; tables and listeners are keyed by text.
-    const name = typeof data[0] === 'string' ? data[0] : (data[0] = String(data[0]))
-    const plan = state.plan.event(name as string)
+    const name = eventName(data[0])
+    data[0] = name
+    const plan = state.plan.event(name)
     const args = data.slice(1)
-    const context = new EventContext(this.#core, socket, state.plan.name, name as string, args, packet.id !== undefined && packet.id !== null, state)
+    const context = new EventContext(this.#core, socket, state.plan.name, name, args, packet.id !== undefined && packet.id !== null, state)
 
     const size = measure(args, plan.limits)
     if (size < 0 && !this.#overlooks(state, context, { error: breach(size), policy: 'limits' }, size === DEPTH)) return this.#refuse(socket, context, packet, { error: breach(size), policy: 'limits' })
-    if (isReservedEvent(name as string)) return this.#refuse(socket, context, packet, { error: new Denied('UNKNOWN_EVENT'), policy: 'gate' })
+    if (isReservedEvent(name)) return this.#refuse(socket, context, packet, { error: new Denied('UNKNOWN_EVENT'), policy: 'gate' })
     if (!plan.known && !this.#overlooks(state, context, { error: new Denied('UNKNOWN_EVENT'), policy: 'gate' }, false)) {
       return this.#refuse(socket, context, packet, { error: new Denied('UNKNOWN_EVENT'), policy: 'gate' })
     }
@@ -262,6 +262,11 @@ export class EventStage {
     const state = this.#peers.get(socket)!
     return new EventContext(this.#core, socket, state.plan.name, event, [], true, state)
   }
+}
+
+/** The parsers let numbers through as names; tables and listeners are keyed by text. */
+function eventName(name: unknown): string {
+  return typeof name === 'string' ? name : typeof name === 'number' ? String(name) : ''
 }
 
 /** Whether an acked event would reach nobody at all, and its ack never come. */

@@ -1,0 +1,8 @@
+export { testClock } from './testing/clock.ts'
+export type { TestClock } from './testing/clock.ts'
+export { harness } from './testing/harness.ts'
+export type { Probe } from './testing/harness.ts'
+export { admitted, denied, faulted, matchers, replied } from './testing/matchers.ts'
+export type { AdmittedParts, GateMatchers, Match, ResultMatcher } from './testing/matchers.ts'
+export type { ConnectQuestion, DeliverQuestion, EventQuestion, HarnessOptions, JoinQuestion, PeerQuestion, RequestQuestion, Subject } from './testing/questions.ts'
+export type { RecordedDecision, Result } from './testing/result.ts'
