@@ -60,10 +60,10 @@ function truster(trustProxy: number | readonly string[]): (address: string, hop:
 }
 
 function addRange(list: BlockList, range: string): void {
-  const [address = '', prefix] = String(range).split('/')
+  const [address = '', prefix, ...rest] = String(range).split('/')
   const family = isIP(address) === 4 ? 'ipv4' : isIP(address) === 6 ? 'ipv6' : undefined
   const bits = prefix === undefined ? (family === 'ipv4' ? 32 : 128) : Number(prefix)
-  if (family === undefined || !/^\d{1,3}$/.test(prefix ?? '0') || bits > (family === 'ipv4' ? 32 : 128)) {
+  if (family === undefined || rest.length > 0 || !/^\d{1,3}$/.test(prefix ?? '0') || bits > (family === 'ipv4' ? 32 : 128)) {
     throw new ConfigError(`trustProxy: ${JSON.stringify(range)} is not an address or CIDR range. Write one such as '10.0.0.0/8'.`)
   }
   list.addSubnet(address, bits, family)

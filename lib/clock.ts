@@ -10,11 +10,18 @@ export interface Timer {
   cancel(): void
 }
 
+/** Node's timers hold 31 bits: a longer one would fire at once. */
+const LONGEST = 2_147_483_647
+
 export const systemClock: Clock = {
   now: () => Date.now(),
   after(ms, fn) {
-    const handle = setTimeout(fn, ms)
-    handle.unref()
+    let handle: NodeJS.Timeout
+    const wait = (left: number): void => {
+      handle = setTimeout(() => (left > LONGEST ? wait(left - LONGEST) : fn()), Math.min(left, LONGEST))
+      handle.unref()
+    }
+    wait(ms)
     return { cancel: () => clearTimeout(handle) }
   },
 }

@@ -12,6 +12,7 @@ import { isNamespaceName } from '../pattern.ts'
 import { PeerState } from '../peer.ts'
 import type { NamespacePlan } from '../plan.ts'
 import { CLOSING_EVENT, closingData, connectErrorData, refusalOf } from '../wire.ts'
+import { runMiddleware } from './middleware.ts'
 import type { RecoveryStage } from './recovery.ts'
 import { inherited, PacketType } from './socket-io.ts'
 import type { RawClient, RawNamespace, RawServer, RawSocket } from './socket-io.ts'
@@ -215,32 +216,13 @@ export class ConnectStage {
     this.#pendingOf.set(namespace, this.#pendingOf.get(namespace)! - 1)
   }
 
-  /** In place of `Namespace.run`: the application's `io.use`, each asked once, with every throw and rejection contained. */
+  /** In place of `Namespace.run`: the application's `io.use`. */
   #run(namespace: RawNamespace, socket: RawSocket, done: (error?: unknown) => void): void {
-    const middlewares = namespace._fns.slice()
-    const step = (index: number): void => {
-      const middleware = middlewares[index]
-      if (middleware === undefined) return done()
-      let called = false
-      const next = (error?: unknown): void => {
-        if (called) return
-        called = true
-        if (error) done(error)
-        else step(index + 1)
-      }
-      const failed = (error: unknown): void => {
-        const refusal = this.#core.refused(this.#contextOf(socket), { error, policy: 'io.use' })
-        const { message, data } = connectErrorData(refusal)
-        next(Object.assign(new Error(message), { data }))
-      }
-      try {
-        const returned = middleware(socket, next)
-        if (isThenable(returned)) Promise.resolve(returned).catch(failed)
-      } catch (error) {
-        failed(error)
-      }
+    const failed = (error: unknown): unknown => {
+      const { message, data } = connectErrorData(this.#core.refused(this.#contextOf(socket), { error, policy: 'io.use' }))
+      return Object.assign(new Error(message), { data })
     }
-    step(0)
+    runMiddleware(namespace._fns.slice(), socket, failed, done)
   }
 
   /** A listener of the application for `connection` failed: its socket is closed, and nobody else notices. */

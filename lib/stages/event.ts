@@ -12,6 +12,7 @@ import type { PeerState } from '../peer.ts'
 import type { EventPlan, ReplyPlan } from '../plan.ts'
 import { DENIED_EVENT, defaultAckRefusal, deniedEventData } from '../wire.ts'
 import type { Refusal } from '../wire.ts'
+import { runMiddleware } from './middleware.ts'
 import { inherited, PacketType } from './socket-io.ts'
 import type { Listener, Packet, RawSocket } from './socket-io.ts'
 
@@ -150,6 +151,7 @@ export class EventStage {
   /** Hands an admitted event to Socket.IO, in the async context of the innermost hook. */
   #hand(socket: RawSocket, context: EventContext, packet: Packet): void {
     const outer = this.#current
+    if (socket._anyListeners !== undefined && !Object.hasOwn(socket._anyListeners, 'slice')) this.#containAny(socket, socket._anyListeners)
     this.#current = context
     try {
       if (context.resource === undefined) socket.onevent(packet)
@@ -161,24 +163,32 @@ export class EventStage {
     }
   }
 
+  /** `onevent` calls a slice of the catch-all listeners and drops what they return: a rejection of theirs would end the process. */
+  #containAny(socket: RawSocket, listeners: Listener[]): void {
+    const contained = (): Listener[] =>
+      Array.from(listeners, (listener) => (...event: unknown[]) => {
+        const returned = listener.apply(socket, event)
+        if (isThenable(returned)) Promise.resolve(returned).catch((error: unknown) => this.#rejectedHandler(socket, error, String(event[0]), event.slice(1)))
+      })
+    Object.defineProperty(listeners, 'slice', { value: contained })
+  }
+
   /** In place of `Socket.dispatch`: the same steps, with every throw contained. */
   #handle(socket: RawSocket, event: unknown[], context: EventContext | undefined): void {
     if (socket.fns.length === 0) {
       process.nextTick(this.#emit, this, socket, event, context)
       return
     }
-    let done = false
-    try {
-      socket.run(event, (error) => {
-        if (done) return
-        done = true
-        if (error) process.nextTick(() => this.#blocked(socket, event, context, error))
+    runMiddleware(
+      socket.fns.slice(),
+      event,
+      (error) => new Failure(error),
+      (error) => {
+        if (error instanceof Failure) this.#failed(socket, context, error.cause, event)
+        else if (error) process.nextTick(() => this.#blocked(socket, event, context, error))
         else process.nextTick(this.#emit, this, socket, event, context)
-      })
-    } catch (error) {
-      done = true
-      this.#failed(socket, context, error, event)
-    }
+      },
+    )
   }
 
   #emit(stage: EventStage, socket: RawSocket, event: unknown[], context: EventContext | undefined): void {
@@ -262,6 +272,11 @@ export class EventStage {
     const state = this.#peers.get(socket)!
     return new EventContext(this.#core, socket, state.plan.name, event, [], true, state)
   }
+}
+
+/** A middleware of the application that threw, as against one that said no. */
+class Failure {
+  constructor(readonly cause: unknown) {}
 }
 
 /** The parsers let numbers through as names; tables and listeners are keyed by text. */

@@ -60,7 +60,7 @@ export class JoinStage {
     for (const room of rooms) {
       if (room === socket.id) continue
       const context = new JoinContext(this.#core, socket, state.plan.name, String(room), 'join', state)
-      const verdict = this.#decide(socket, room, state, context)
+      const verdict = this.#decide(socket, room, state, context, contexts.length)
       contexts.push(context)
       if (verdict instanceof Promise) pending.push(verdict)
       else if (verdict !== undefined) return this.#refuse(context, verdict, contexts)
@@ -78,9 +78,9 @@ export class JoinStage {
     return joined
   }
 
-  #decide(socket: RawSocket, room: unknown, state: PeerState, context: JoinContext): Refused | undefined | Promise<Refused | undefined> {
+  #decide(socket: RawSocket, room: unknown, state: PeerState, context: JoinContext, before: number): Refused | undefined | Promise<Refused | undefined> {
     const { plan } = state
-    const barred = this.#bar(socket, room, plan)
+    const barred = this.#bar(socket, room, plan, before)
     if (barred !== undefined) {
       if (plan.mode !== 'observe') return barred
       this.#core.unenforced(context, barred)
@@ -94,13 +94,13 @@ export class JoinStage {
     return chain(context)
   }
 
-  /** What is refused whatever was declared. */
-  #bar(socket: RawSocket, room: unknown, plan: NamespacePlan): Refused | undefined {
+  /** What is refused whatever was declared. `before`: how many rooms of the same call stand before this one. */
+  #bar(socket: RawSocket, room: unknown, plan: NamespacePlan, before: number): Refused | undefined {
     const { nsp, adapter } = socket
     // A room named like another socket's id hears what is meant for that socket alone.
     if (nsp.sockets.has(room as string) || (typeof room === 'string' && room.startsWith(OWN_PREFIX))) return { error: new Denied('FORBIDDEN'), policy: 'gate' }
     const own = adapter.sids.get(socket.id)
-    if (own !== undefined && own.size > plan.limits.maxRooms && !own.has(room)) return { error: new Denied('FORBIDDEN', { limit: 'maxRooms' }), policy: 'limits' }
+    if (own !== undefined && own.size + before > plan.limits.maxRooms && !own.has(room)) return { error: new Denied('FORBIDDEN', { limit: 'maxRooms' }), policy: 'limits' }
     return undefined
   }
 
@@ -148,7 +148,7 @@ export class JoinStage {
       }
       if (socket === undefined || state === undefined) continue
       const context = new JoinContext(this.#core, socket, namespace.name, String(room), 'join', state)
-      const verdict = this.#decide(socket, room, state, context)
+      const verdict = this.#decide(socket, room, state, context, kept.size)
       const refused = verdict instanceof Promise ? { error: new PolicyFault('an asynchronous join policy cannot decide for adapter.addAll; use socket.join', 'join'), policy: 'join' } : verdict
       if (refused === undefined) {
         this.#core.admitted(context)

@@ -112,15 +112,14 @@ export interface RawSocket extends Emitter {
   readonly client: RawClient
   readonly conn: RawConnection
   readonly adapter: RawAdapter
-  readonly fns: unknown[]
+  readonly fns: ((event: unknown[], next: (error?: unknown) => void) => unknown)[]
   readonly acks: Map<number, Listener>
   readonly rooms: Set<string>
-  readonly _anyListeners?: unknown[]
+  readonly _anyListeners?: Listener[]
   packet(packet: Packet, opts?: WriteOptions): void
   join(rooms: unknown): unknown
   disconnect(close?: boolean): unknown
   dispatch(event: unknown[]): void
-  run(event: unknown[], done: (error?: unknown) => void): void
   onevent(packet: Packet): void
   onack(packet: Packet): void
   registerAckCallback(id: number, ack: Listener): void

@@ -1,0 +1,162 @@
+import { createMongoAbility } from '@casl/ability'
+import type { AnyMongoAbility } from '@casl/ability'
+import { PolicyFault } from './errors.ts'
+import { describe } from './policy.ts'
+import { flawInCompiled, flawInRules, textOfRules } from './rules.ts'
+
+/** A rule as CASL takes it. */
+export interface AbilityRule {
+  readonly action: string | readonly string[]
+  readonly subject: any
+  readonly fields?: string | readonly string[] | null
+  readonly conditions?: any
+  readonly inverted?: boolean | null
+  /** Seen by operators when the rule refuses; never by the client. */
+  readonly reason?: string | null
+}
+
+/** Characters of rules that one `abilities` policy remembers, so that peers with equal rules share one ability. The least recently used go first. */
+const MAX_SHARED_CHARACTERS = 500_000
+
+/** What is known of an ability. Kept beside it, so that its owner may use it as before. */
+interface Standing {
+  /** What is asked in its place: a copy shared by all with equal rules, or itself. */
+  asked: AnyMongoAbility
+  /** Why it can decide nothing. */
+  flaw: string | undefined
+}
+
+const standings = new WeakMap<object, Standing>()
+
+/** The abilities of one `abilities` policy. Peers with equal rules share one, as long as every value in the rules is plain JSON. */
+export class SharedAbilities {
+  readonly #byText = new Map<string, AnyMongoAbility>()
+  #characters = 0
+
+  /**
+   * Takes over rules, or an ability.
+   *
+   * @returns a shared ability for rules, and an ability itself for an ability, which may be changed by `update` later
+   * @throws PolicyFault for rules that CASL would not take as they are meant
+   */
+  take(given: unknown, policy: string): AnyMongoAbility {
+    if (Array.isArray(given)) return this.#ofRules(given, policy)
+    if (!isAbility(given)) throw new PolicyFault(`takes CASL rules or a MongoAbility; its function gave ${describe(given)}`, policy)
+    const { flaw } = standingOf(given, this)
+    if (flaw !== undefined) throw new PolicyFault(flaw, policy)
+    return given
+  }
+
+  #ofRules(rules: readonly unknown[], policy: string): AnyMongoAbility {
+    const flaw = flawInRules(rules)
+    if (flaw !== undefined) throw new PolicyFault(flaw, policy)
+    const text = textOfRules(rules)
+    const ability = text === undefined ? createMongoAbility([...rules] as never) : this.shared(text)
+    const standing = standingOf(ability, undefined)
+    if (standing.flaw !== undefined) throw new PolicyFault(standing.flaw, policy)
+    return ability
+  }
+
+  /** The one ability of these rules, from now on. */
+  shared(text: string): AnyMongoAbility {
+    let ability = this.#byText.get(text)
+    if (ability === undefined) {
+      ability = sealed(createMongoAbility(JSON.parse(text) as never))
+      standings.set(ability, { asked: ability, flaw: flawInCompiled(ability) })
+      this.#characters += text.length
+    } else this.#byText.delete(text)
+    this.#byText.set(text, ability)
+    for (const oldest of this.#byText.keys()) {
+      if (this.#characters <= MAX_SHARED_CHARACTERS) break
+      this.#byText.delete(oldest)
+      this.#characters -= oldest.length
+    }
+    return ability
+  }
+}
+
+/**
+ * The ability that decides for a peer, as its rules are now.
+ *
+ * @param ability the fact `peer.ability`
+ * @throws PolicyFault when there is none, or when its rules are not sound
+ */
+export function decidingAbility(ability: unknown, policy: string): AnyMongoAbility {
+  const standing = standings.get(ability as object) ?? firstStanding(ability, policy)
+  if (standing.flaw !== undefined) throw new PolicyFault(standing.flaw, policy)
+  return standing.asked
+}
+
+function firstStanding(ability: unknown, policy: string): Standing {
+  if (!isAbility(ability)) throw new PolicyFault(`needs the fact peer.ability, a CASL MongoAbility, and found ${describe(ability)}. Declare use(abilities(...)) above it`, policy)
+  return standingOf(ability, undefined)
+}
+
+function standingOf(ability: AnyMongoAbility, share: SharedAbilities | undefined): Standing {
+  const known = standings.get(ability)
+  if (known !== undefined) return known
+  const standing = weigh(ability, share)
+  standings.set(ability, standing)
+  if (!Object.isFrozen(ability)) {
+    // An update that throws half-way has rules of which nobody knows which hold.
+    ability.on('update', () => (standing.flaw = 'the last update() of this ability did not finish'))
+    ability.on('updated', () => Object.assign(standing, weigh(ability, share)))
+  }
+  return standing
+}
+
+/** Never throws: the code that calls `update` has nothing to do with the gate. */
+function weigh(ability: AnyMongoAbility, share: SharedAbilities | undefined): Standing {
+  try {
+    const unsound = flawInRules(ability.rules)
+    if (unsound !== undefined) return { asked: ability, flaw: unsound }
+    const flaw = flawInCompiled(ability)
+    const text = share === undefined || flaw !== undefined ? undefined : textOfRules(ability.rules)
+    if (share === undefined || text === undefined) return { asked: ability, flaw }
+    const twin = share.shared(text)
+    return { asked: isBuiltLike(ability, twin) ? twin : ability, flaw }
+  } catch (error) {
+    return { asked: ability, flaw: `its rules cannot be read: ${String(error)}` }
+  }
+}
+
+function isAbility(value: unknown): value is AnyMongoAbility {
+  const { rules, possibleRulesFor, on } = (typeof value === 'object' && value !== null ? value : {}) as Partial<Record<keyof AnyMongoAbility, unknown>>
+  return Array.isArray(rules) && typeof possibleRulesFor === 'function' && typeof on === 'function'
+}
+
+/** Nobody can change a shared ability: that would change the rights of others. */
+function sealed(ability: AnyMongoAbility): AnyMongoAbility {
+  freeze(ability.rules)
+  Object.defineProperty(ability, 'update', {
+    value: () => {
+      throw new TypeError('This ability is shared by all peers with equal rules. To change the rights of one, return an ability of its own from abilities(...), made with createMongoAbility, and update that.')
+    },
+  })
+  return ability
+}
+
+function freeze(value: unknown): void {
+  if (typeof value !== 'object' || value === null) return
+  Object.values(value).forEach(freeze)
+  Object.freeze(value)
+}
+
+/**
+ * Whether an ability with the same rules was made with the same options: none. CASL 7 keeps them in private members whose names change with
+ * each build, so all members are compared. Anything unexpected answers no, which costs time and nothing else.
+ */
+function isBuiltLike(ability: object, twin: object): boolean {
+  if (Object.getPrototypeOf(ability) !== Object.getPrototypeOf(twin)) return false
+  return Reflect.ownKeys(ability).every((key) => isAlike((ability as Record<PropertyKey, unknown>)[key], (twin as Record<PropertyKey, unknown>)[key]))
+}
+
+function isAlike(a: unknown, b: unknown): boolean {
+  if (Object.is(a, b)) return true
+  // The rules, which are equal; the index made of them; and listeners, of which the twin may have none.
+  if (Array.isArray(a)) return Array.isArray(b)
+  if (a instanceof Map) return b === undefined || b instanceof Map
+  if (typeof a !== 'object' || typeof b !== 'object' || a === null || b === null) return false
+  const keys = Reflect.ownKeys(a)
+  return keys.length === Reflect.ownKeys(b).length && keys.every((key) => Object.is((a as Record<PropertyKey, unknown>)[key], (b as Record<PropertyKey, unknown>)[key]))
+}
