@@ -2,7 +2,7 @@ import { createMongoAbility } from '@casl/ability'
 import type { AnyMongoAbility } from '@casl/ability'
 import { PolicyFault } from './errors.ts'
 import { describe } from './policy.ts'
-import { flawInCompiled, flawInRules, textOfRules } from './rules.ts'
+import { flawInCompiled, flawInIndex, flawInRules, textOfRules } from './rules.ts'
 
 /** A rule as CASL takes it. */
 export interface AbilityRule {
@@ -20,59 +20,78 @@ const MAX_SHARED_CHARACTERS = 500_000
 
 /** What is known of an ability. Kept beside it, so that its owner may use it as before. */
 interface Standing {
-  /** What is asked in its place: a copy shared by all with equal rules, or itself. */
-  asked: AnyMongoAbility
+  /** What is asked in its place: one that all with equal rules share, or itself. */
+  readonly asked: AnyMongoAbility
   /** Why it can decide nothing. */
-  flaw: string | undefined
+  readonly flaw: string | undefined
+  /** Where equal rules are looked for again when it is updated. */
+  readonly share: SharedAbilities | undefined
 }
 
 const standings = new WeakMap<object, Standing>()
 
 /** The abilities of one `abilities` policy. Peers with equal rules share one, as long as every value in the rules is plain JSON. */
 export class SharedAbilities {
-  readonly #byText = new Map<string, AnyMongoAbility>()
+  readonly #byText = new Map<string, Standing>()
   #characters = 0
 
   /**
    * Takes over rules, or an ability.
    *
-   * @returns a shared ability for rules, and an ability itself for an ability, which may be changed by `update` later
+   * @returns the ability for these rules; or the ability given, whose owner may `update` it later
    * @throws PolicyFault for rules that CASL would not take as they are meant
    */
   take(given: unknown, policy: string): AnyMongoAbility {
-    if (Array.isArray(given)) return this.#ofRules(given, policy)
-    if (!isAbility(given)) throw new PolicyFault(`takes CASL rules or a MongoAbility; its function gave ${describe(given)}`, policy)
-    const { flaw } = standingOf(given, this)
+    if (!Array.isArray(given) && !isAbility(given)) throw new PolicyFault(`takes CASL rules or a MongoAbility; its function gave ${describe(given)}`, policy)
+    const { flaw, asked } = Array.isArray(given) ? this.#ofRules(given) : standingOf(given, this)
     if (flaw !== undefined) throw new PolicyFault(flaw, policy)
-    return given
+    return Array.isArray(given) ? asked : given
   }
 
-  #ofRules(rules: readonly unknown[], policy: string): AnyMongoAbility {
-    const flaw = flawInRules(rules)
-    if (flaw !== undefined) throw new PolicyFault(flaw, policy)
+  #ofRules(rules: readonly unknown[]): Standing {
     const text = textOfRules(rules)
-    const ability = text === undefined ? createMongoAbility([...rules] as never) : this.shared(text)
-    const standing = standingOf(ability, undefined)
-    if (standing.flaw !== undefined) throw new PolicyFault(standing.flaw, policy)
-    return ability
+    if (text !== undefined) return this.shared(text)
+    const flaw = flawInRules(rules)
+    return flaw === undefined ? standingOf(createMongoAbility([...rules] as never), undefined) : { asked: NOTHING, flaw, share: undefined }
   }
 
   /** The one ability of these rules, from now on. */
-  shared(text: string): AnyMongoAbility {
-    let ability = this.#byText.get(text)
-    if (ability === undefined) {
-      ability = sealed(createMongoAbility(JSON.parse(text) as never))
-      standings.set(ability, { asked: ability, flaw: flawInCompiled(ability) })
+  shared(text: string): Standing {
+    let standing = this.#byText.get(text)
+    if (standing === undefined) {
+      standing = sealed(JSON.parse(text) as unknown[])
       this.#characters += text.length
     } else this.#byText.delete(text)
-    this.#byText.set(text, ability)
+    this.#byText.set(text, standing)
+    if (this.#characters > MAX_SHARED_CHARACTERS) this.#forget()
+    return standing
+  }
+
+  #forget(): void {
     for (const oldest of this.#byText.keys()) {
-      if (this.#characters <= MAX_SHARED_CHARACTERS) break
+      if (this.#characters <= MAX_SHARED_CHARACTERS) return
       this.#byText.delete(oldest)
       this.#characters -= oldest.length
     }
-    return ability
   }
+}
+
+const NOTHING: AnyMongoAbility = createMongoAbility([])
+
+/** An ability that nobody can change: that would change the rights of others. */
+function sealed(rules: readonly unknown[]): Standing {
+  const unsound = flawInRules(rules)
+  if (unsound !== undefined) return { asked: NOTHING, flaw: unsound, share: undefined }
+  freeze(rules)
+  const ability: AnyMongoAbility = createMongoAbility(rules as never)
+  Object.defineProperty(ability, 'update', { value: refuseUpdate })
+  const standing = { asked: ability, flaw: flawInCompiled(ability), share: undefined }
+  standings.set(ability, standing)
+  return standing
+}
+
+function refuseUpdate(): never {
+  throw new TypeError('This ability is shared by all peers with equal rules. To change the rights of one peer, let abilities(...) return an ability, made with createMongoAbility, and update that.')
 }
 
 /**
@@ -98,42 +117,36 @@ function standingOf(ability: AnyMongoAbility, share: SharedAbilities | undefined
   const standing = weigh(ability, share)
   standings.set(ability, standing)
   if (!Object.isFrozen(ability)) {
-    // An update that throws half-way has rules of which nobody knows which hold.
-    ability.on('update', () => (standing.flaw = 'the last update() of this ability did not finish'))
-    ability.on('updated', () => Object.assign(standing, weigh(ability, share)))
+    ability.on('update', distrust)
+    ability.on('updated', reconsider)
   }
   return standing
+}
+
+/** An update that throws half-way leaves rules of which nobody knows which hold. */
+function distrust({ target }: { readonly target: object }): void {
+  standings.set(target, { ...standings.get(target)!, flaw: 'the last update() of this ability did not finish' })
+}
+
+function reconsider({ target }: { readonly target: object }): void {
+  standings.set(target, weigh(target as AnyMongoAbility, standings.get(target)!.share))
 }
 
 /** Never throws: the code that calls `update` has nothing to do with the gate. */
 function weigh(ability: AnyMongoAbility, share: SharedAbilities | undefined): Standing {
   try {
-    const unsound = flawInRules(ability.rules)
-    if (unsound !== undefined) return { asked: ability, flaw: unsound }
-    const flaw = flawInCompiled(ability)
-    const text = share === undefined || flaw !== undefined ? undefined : textOfRules(ability.rules)
-    if (share === undefined || text === undefined) return { asked: ability, flaw }
-    const twin = share.shared(text)
-    return { asked: isBuiltLike(ability, twin) ? twin : ability, flaw }
+    const text = share === undefined ? undefined : textOfRules(ability.rules)
+    const twin = text === undefined ? undefined : share?.shared(text)
+    if (twin !== undefined && isBuiltLike(ability, twin.asked)) return { asked: twin.asked, flaw: twin.flaw ?? flawInIndex(ability), share }
+    return { asked: ability, flaw: flawInRules(ability.rules) ?? flawInCompiled(ability), share }
   } catch (error) {
-    return { asked: ability, flaw: `its rules cannot be read: ${String(error)}` }
+    return { asked: ability, flaw: `its rules cannot be read: ${String(error)}`, share }
   }
 }
 
 function isAbility(value: unknown): value is AnyMongoAbility {
   const { rules, possibleRulesFor, on } = (typeof value === 'object' && value !== null ? value : {}) as Partial<Record<keyof AnyMongoAbility, unknown>>
   return Array.isArray(rules) && typeof possibleRulesFor === 'function' && typeof on === 'function'
-}
-
-/** Nobody can change a shared ability: that would change the rights of others. */
-function sealed(ability: AnyMongoAbility): AnyMongoAbility {
-  freeze(ability.rules)
-  Object.defineProperty(ability, 'update', {
-    value: () => {
-      throw new TypeError('This ability is shared by all peers with equal rules. To change the rights of one, return an ability of its own from abilities(...), made with createMongoAbility, and update that.')
-    },
-  })
-  return ability
 }
 
 function freeze(value: unknown): void {

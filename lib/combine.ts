@@ -1,6 +1,5 @@
 import { nest } from './compose.ts'
-import type { Composable, Ground, Layer } from './compose.ts'
-import { Deadlines, systemClock } from './clock.ts'
+import type { Layer } from './compose.ts'
 import type { ConnectContext, Context, DeliverContext, EventContext, JoinContext, RequestContext } from './context.ts'
 import { ConfigError, deny, Denied, PolicyFault } from './errors.ts'
 import { checkPolicy, ENFORCED, isAudienceHook, OBSERVED, stages, UNORDERED } from './policy.ts'
@@ -33,12 +32,9 @@ type UnionToIntersection<U> = (U extends unknown ? (value: U) => void : never) e
 type Part = AnyPolicy
 type Step = (ctx: Context, next: () => void | Promise<void>) => unknown
 
-// A branch has no deadline of its own: the decision it stands in has one.
-const ground: Ground<Composable> = { deadlines: new Deadlines(systemClock, 2_147_483_647), fault: (ctx, fault) => (ctx as Context).scene.fault(ctx as Context, fault, fault.policy), unenforced: () => {} }
-
 /** All of them, in this order: a preset in one name. */
 export function every<const T extends readonly { readonly name: string }[]>(...policies: T): Combined<T> {
-  return combine('every', policies, (layers) => (ctx, next) => nest(layers, ctx, next, ground as Ground<Context>)) as Combined<T>
+  return combine('every', policies, (layers) => (ctx, next) => nest(layers, ctx, next, ctx.scene)) as Combined<T>
 }
 
 /**
@@ -57,7 +53,7 @@ export function some<const T extends readonly { readonly name: string }[]>(...po
  */
 export function when<const T extends { readonly name: string }>(predicate: (ctx: any) => boolean, policy: T): Combined<[T]> {
   if (typeof predicate !== 'function') throw new ConfigError('when takes a predicate and a policy: when((ctx) => boolean, policy).')
-  return combine('when', [policy], (layers) => (ctx, next) => (decides(predicate(ctx)) ? nest(layers, ctx, next, ground as Ground<Context>) : next())) as Combined<[T]>
+  return combine('when', [policy], (layers) => (ctx, next) => (decides(predicate(ctx)) ? nest(layers, ctx, next, ctx.scene) : next())) as Combined<[T]>
 }
 
 /** A rule in one line: goes on where the predicate answers `true`, and refuses with `FORBIDDEN` elsewhere. */
@@ -139,15 +135,17 @@ function choose(layers: readonly Layer<Context>[], index: number, ctx: Context, 
   if (layer === undefined) throw first
   const args = (ctx as { args?: unknown[] }).args
   const before = args === undefined ? undefined : [...args]
+  const { replied } = ctx
   const refused = (error: unknown): void | Promise<void> => {
     if (!(error instanceof Denied)) throw error instanceof PolicyFault ? error : new PolicyFault('failed', layer.policy, { cause: error })
     // A branch that was not chosen leaves nothing behind.
     if (before !== undefined) (ctx as unknown as { args: unknown[] }).args = before
+    ctx.replied = replied
     return choose(layers, index + 1, ctx, next, first ?? error)
   }
   let outcome: void | Promise<void>
   try {
-    outcome = nest([layer], ctx, () => undefined, ground as Ground<Context>)
+    outcome = nest([layer], ctx, () => undefined, ctx.scene)
   } catch (error) {
     return refused(error)
   }

@@ -1,6 +1,7 @@
 import { AsyncResource } from 'node:async_hooks'
 import type { IncomingHttpHeaders, IncomingMessage } from 'node:http'
 import type { Clock } from './clock.ts'
+import type { Ground } from './compose.ts'
 import type { PeerState } from './peer.ts'
 import type { Stage } from './policy.ts'
 import type { Store } from './store.ts'
@@ -33,11 +34,11 @@ export interface Handshake {
 }
 
 /** What a context asks of its gate. */
-export interface Scene {
+export interface Scene extends Ground<any> {
   readonly clock: Clock
   readonly newId: () => string
   readonly settings: { readonly store: Store }
-  fault(context: Context, error: unknown, policy: string): void
+  fault(context: Context, error: unknown, policy?: string): void
 }
 
 const NO_HEADERS: IncomingHttpHeaders = Object.freeze({})
@@ -59,6 +60,8 @@ export abstract class Context<Peer extends object = object> {
   #now = 0
   #id = ''
   #fates: ((fate: Fate) => void)[] | undefined = undefined
+  /** Set on a shadow. */
+  #original: Context | undefined = undefined
 
   constructor(scene: Scene) {
     this.scene = scene
@@ -66,6 +69,7 @@ export abstract class Context<Peer extends object = object> {
 
   /** The time of this decision in milliseconds since the epoch: one clock read, shared by every policy. */
   get now(): number {
+    if (this.#original !== undefined) return this.#original.now
     return this.#now === 0 ? (this.#now = this.scene.clock.now()) : this.#now
   }
 
@@ -76,12 +80,14 @@ export abstract class Context<Peer extends object = object> {
 
   /** Correlation id of this decision: the client is told it with a refusal, operators find it in the record. */
   get id(): string {
+    if (this.#original !== undefined) return this.#original.id
     return this.#id === '' ? (this.#id = this.scene.newId()) : this.#id
   }
 
   /** Calls `fn` once with the final fate of what is being decided. A throw in it is a reported fault. */
   onSettled(fn: (fate: Fate) => void): void {
-    if (this.#fates === undefined) this.#fates = [fn]
+    if (this.#original !== undefined) this.#original.onSettled(fn)
+    else if (this.#fates === undefined) this.#fates = [fn]
     else this.#fates.push(fn)
   }
 
@@ -112,8 +118,14 @@ export abstract class Context<Peer extends object = object> {
   /** @internal Called where every hook has agreed, in the async context of the innermost one. */
   reached(): void {}
 
-  /** @internal A copy whose changes reach nobody. */
-  abstract shadow(): this
+  /** @internal A copy whose changes reach nobody: the same decision, settled together with it. */
+  shadow(): this {
+    const copy = this.copy()
+    copy.#original = this
+    return copy
+  }
+
+  protected abstract copy(): this
 }
 
 /** An HTTP request, or an upgrade, on its way to the engine. */
@@ -140,8 +152,7 @@ export class RequestContext extends Context {
   override get headers(): IncomingHttpHeaders {
     return this.request.headers
   }
-  /** @internal */
-  override shadow(): this {
+  protected override copy(): this {
     return new RequestContext(this.scene, this.request, this.address, this.opening, this.upgrade) as this
   }
 }
@@ -189,8 +200,8 @@ export class ConnectContext<Peer extends object = object> extends Context<Peer> 
     this.state.facts = { ...this.state.facts, ...facts }
   }
 
-  /** @internal Shares the peer: in `observe` mode, too, later policies need the facts of earlier ones. */
-  override shadow(): this {
+  /** Shares the peer: in `observe` mode, too, later policies need the facts of earlier ones. */
+  protected override copy(): this {
     return new ConnectContext(this.scene, this.namespace, this.handshake, this.request, this.cause, this.state) as this
   }
 }
@@ -261,8 +272,7 @@ export class EventContext<Peer extends object = object, Data = any> extends Cont
     this.answer = value
   }
 
-  /** @internal */
-  override shadow(): this {
+  protected override copy(): this {
     return new EventContext(this.scene, this.socket, this.namespace, this.event, [...this.args], this.wantsAck, this.state) as this
   }
 }
@@ -298,8 +308,7 @@ export class JoinContext<Peer extends object = object, Params = Readonly<Record<
   get handshake(): Handshake {
     return this.socket.handshake
   }
-  /** @internal */
-  override shadow(): this {
+  protected override copy(): this {
     const copy = new JoinContext(this.scene, this.socket, this.namespace, this.room, this.cause, this.state)
     copy.params = this.params as never
     return copy as this
@@ -351,8 +360,7 @@ export class DeliverContext<Peer extends object = object, Data = any> extends Co
   set data(value: Data) {
     this.args = [value, ...this.args.slice(1)]
   }
-  /** @internal */
-  override shadow(): this {
+  protected override copy(): this {
     return new DeliverContext(this.scene, this.socket, this.namespace, this.event, this.args, this.cause, this.state) as this
   }
 }
@@ -395,7 +403,7 @@ export class AudienceContext extends Context implements SharedDeliverContext {
   set data(value: unknown) {
     this.args = [value, ...this.args.slice(1)]
   }
-  override shadow(): this {
+  protected override copy(): this {
     return new AudienceContext(this.scene, this.namespace, this.event, this.args, this.audiences) as this
   }
 }

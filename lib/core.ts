@@ -43,7 +43,7 @@ export class Core implements Ground<any> {
   }
 
   /** Reports what went wrong without changing a decision. */
-  fault(context: Context, error: unknown, policy = 'gate'): void {
+  fault(context: Context, error: unknown, policy = error instanceof PolicyFault ? error.policy : 'gate'): void {
     this.observers.tell(new Decision('fault', context, true, policy, refusalOf(undefined, context.id), asFault(error, policy)))
   }
 

@@ -23,6 +23,8 @@ export interface NamespaceCoverage {
   readonly undeclared: { readonly events: 'deny' | 'allow'; readonly rooms: 'deny' | 'allow'; readonly deliveries: 'deny' | 'allow' }
   /** Contract entries nothing was declared for. */
   readonly unusedContract: readonly string[]
+  /** Whether a join is, or was seen to be, asynchronous: a handler that does not await it goes on. */
+  readonly asynchronousJoins: boolean
 }
 
 /** What is covered by which policy, and what is not. Plain JSON. */
@@ -52,7 +54,13 @@ export function namespaceCoverage(plan: NamespacePlan): NamespaceCoverage {
     replies: declared((scope) => scope.replies, []),
     undeclared: { events: plan.allowsEvents ? 'allow' : 'deny', rooms: plan.allowsRooms ? 'allow' : 'deny', deliveries: plan.allowsDeliveries ? 'allow' : 'deny' },
     unusedContract: plan.undeclaredEntries(),
+    asynchronousJoins: plan.sawAsynchronousJoin || scopes.some((scope) => [...scope.join, ...scope.rooms.flatMap(({ items }) => items)].some(({ hook }) => isAsynchronous(hook))),
   }
+}
+
+/** Only what is declared `async` can be told before it runs. */
+function isAsynchronous(hook: unknown): boolean {
+  return typeof hook === 'function' && hook.constructor.name === 'AsyncFunction'
 }
 
 /** Gaps of one namespace, in plain words. */
@@ -67,6 +75,7 @@ export function warningsOf(covered: NamespaceCoverage): string[] {
   for (const { name, policies } of covered.events) {
     if (policies.length === 0) warnings.push(`${namespace}: no policy is asked about the event ${JSON.stringify(name)}.`)
   }
+  if (covered.asynchronousJoins) warnings.push(`${namespace}: a join is asynchronous, so a handler that does not await socket.join goes on before it is refused.`)
   for (const name of covered.unusedContract) warnings.push(`${namespace}: the contract has ${JSON.stringify(name)}, which no event(...) declares, so it is refused.`)
   return warnings
 }

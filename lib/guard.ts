@@ -9,6 +9,7 @@ import type { Coverage } from './coverage.ts'
 import { layerOf, Scope } from './declare.ts'
 import { ConfigError } from './errors.ts'
 import type { Gate, NamespaceGate } from './gate.ts'
+import { defaultLimits, resolveLimits } from './limits.ts'
 import type { Observer, Outcome } from './observe.ts'
 import { checkNamespaceOptions, resolveOptions } from './options.ts'
 import type { GuardOptions, NamespaceOptions } from './options.ts'
@@ -225,6 +226,7 @@ function checkContract(contract: ContractShape): void {
   }
   for (const [name, shape] of Object.entries(contract.events ?? {})) {
     validator(shape, `contract event ${JSON.stringify(name)}`)
+    resolveLimits(shape.limits, defaultLimits, `contract event ${JSON.stringify(name)}: limits`)
     if (shape.reply !== undefined) validator({ data: shape.reply }, `contract reply of ${JSON.stringify(name)}`)
   }
   for (const [name, shape] of Object.entries(contract.deliveries ?? {})) validator(shape, `contract delivery ${JSON.stringify(name)}`)

@@ -3,8 +3,10 @@
  * nothing when it is applied to its own result.
  */
 
-const ESCAPES: Readonly<Record<string, string>> = { '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;', "'": '&#39;', '`': '&#96;' }
-const OWN_ENTITIES = Object.values(ESCAPES)
+const ENTITIES = { '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;', "'": '&#39;', '`': '&#96;' }
+const OWN_ENTITIES = Object.values(ENTITIES)
+/** The entities by character code, as far as the last of them. */
+const BY_CODE: readonly (string | undefined)[] = Array.from({ length: 0x61 }, (_, code) => (ENTITIES as Record<string, string>)[String.fromCharCode(code)])
 
 /**
  * Writes `& < > " ' \`` as entities, for element content and quoted attributes. The entities it writes it leaves alone, so that
@@ -16,8 +18,9 @@ export function escapeMarkup(text: string): string {
   let escaped = ''
   let kept = 0
   for (let at = 0; at < text.length; at++) {
-    const entity = ESCAPES[text.charAt(at)]
-    if (entity === undefined || (entity === '&amp;' && OWN_ENTITIES.some((own) => text.startsWith(own, at)))) continue
+    const code = text.charCodeAt(at)
+    const entity = code < 0x61 ? BY_CODE[code] : undefined
+    if (entity === undefined || (code === AMPERSAND && OWN_ENTITIES.some((own) => text.startsWith(own, at)))) continue
     escaped += text.slice(kept, at) + entity
     kept = at + 1
   }
@@ -130,6 +133,7 @@ function visible(text: string, from: number): number {
   return at
 }
 
+const AMPERSAND = 0x26
 const LESS_THAN = 0x3c
 const GREATER_THAN = 0x3e
 const EQUALS = 0x3d

@@ -108,6 +108,7 @@ export function checkNamespaceOptions(options: NamespaceOptions): void {
   checkKeys(options, KNOWN_OF, 'gate.of')
   resolveMode(options.mode, 'enforce', 'gate.of')
   resolveUndeclared(options.undeclared, DENY, 'gate.of')
+  resolveLimits(options.limits, defaultLimits, 'gate.of: limits')
 }
 
 export function resolveUndeclared(given: Allowance | Undeclared | undefined, base: Required<Undeclared>, where: string): Required<Undeclared> {

@@ -67,6 +67,8 @@ export class NamespacePlan {
   readonly hasConnect: boolean
   readonly guardsRooms: boolean
   readonly guardsDeliveries: boolean
+  /** Whether a join was seen to be asynchronous: only then can a handler go on before it is refused. */
+  sawAsynchronousJoin = false
   readonly #core: Core
   readonly #scopes: readonly Scope[]
   readonly #events = new Map<string, EventPlan>()
@@ -107,8 +109,9 @@ export class NamespacePlan {
     this.guardsDeliveries =
       !this.allowsDeliveries || this.#scopes.some((scope) => scope.deliver.length > 0 || scope.deliveries.length > 0 || Object.keys(scope.contract?.deliveries ?? {}).length > 0)
 
-    for (const event of this.#declaredNames((scope) => scope.events)) this.event(event)
-    for (const event of this.#declaredNames((scope) => scope.deliveries)) this.delivery(event)
+    // What is wrong with a contract shows here, and not in the middle of a client's first packet.
+    for (const event of [...this.#declaredNames((scope) => scope.events), ...this.#contractNames('events')]) this.event(event)
+    for (const event of [...this.#declaredNames((scope) => scope.deliveries), ...this.#contractNames('deliveries')]) this.delivery(event)
   }
 
   event(name: string): EventPlan {
@@ -226,6 +229,10 @@ export class NamespacePlan {
 
   #layers<C>(items: readonly Item[]): Layer<C>[] {
     return items.map((item) => layerOf<C>(item, this.mode === 'observe'))
+  }
+
+  #contractNames(side: 'events' | 'deliveries'): string[] {
+    return this.#scopes.flatMap(({ contract }) => Object.keys(contract?.[side] ?? {}))
   }
 
   #declaredNames(pick: (scope: Scope) => readonly NameDeclaration[]): string[] {

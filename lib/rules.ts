@@ -10,11 +10,7 @@ const MAX_DEPTH = 32
 
 /** @returns what is wrong with the first unsound rule, as CASL would silently take it another way than it was meant; undefined when all are sound */
 export function flawInRules(rules: readonly unknown[]): string | undefined {
-  for (let index = 0; index < rules.length; index++) {
-    const flaw = flawInRule(rules[index])
-    if (flaw !== undefined) return `rule ${index}: ${flaw}`
-  }
-  return undefined
+  return firstFlaw(rules, flawInRule)
 }
 
 function flawInRule(rule: unknown): string | undefined {
@@ -63,17 +59,27 @@ function flawInValue(value: unknown, path: string, depth: number): string | unde
  */
 export function flawInCompiled(ability: AnyMongoAbility): string | undefined {
   const compiled = compiledRules(ability)
-  for (let index = 0; index < ability.rules.length; index++) {
-    const raw: AnyMongoAbility['rules'][number] = ability.rules[index]
-    const rule = compiled.get(raw)
-    const flaw = rule === undefined ? NOT_COMPILED : isNothing(raw.conditions) ? undefined : flawInConditions(rule)
+  return firstFlaw(ability.rules, (raw) => {
+    const rule = compiled.get(raw as object)
+    return rule === undefined ? NOT_OBEYED : isNothing(rule.conditions) ? undefined : flawInConditions(rule)
+  })
+}
+
+/** Whether the ability obeys each rule in its list. One builder that builds two abilities gives both the same list, of which the first obeys a part. */
+export function flawInIndex(ability: AnyMongoAbility): string | undefined {
+  const compiled = compiledRules(ability)
+  return firstFlaw(ability.rules, (raw) => (compiled.has(raw as object) ? undefined : NOT_OBEYED))
+}
+
+const NOT_OBEYED = 'this ability does not obey it. Either its list of rules was changed without update(), or an alias does not resolve to itself too'
+
+function firstFlaw(rules: readonly unknown[], find: (rule: unknown) => string | undefined): string | undefined {
+  for (let index = 0; index < rules.length; index++) {
+    const flaw = find(rules[index])
     if (flaw !== undefined) return `rule ${index}: ${flaw}`
   }
   return undefined
 }
-
-// One builder that builds two abilities gives both the same list of rules, of which the first ability obeys only a part.
-const NOT_COMPILED = 'this ability does not obey it. Either its list of rules was changed without update(), or an alias does not resolve to itself too'
 
 /** CASL shows a compiled rule only to who asks for its action and its subject. */
 function compiledRules(ability: AnyMongoAbility): Map<object, Rule<any, any>> {
@@ -81,7 +87,7 @@ function compiledRules(ability: AnyMongoAbility): Map<object, Rule<any, any>> {
   for (const raw of ability.rules) {
     if (found.has(raw)) continue
     const [action, subject] = [raw.action, raw.subject].map((value: unknown) => (Array.isArray(value) ? (value[0] as unknown) : value))
-    for (const rule of ability.possibleRulesFor(action as string, subject as string) as readonly Rule<any, any>[]) found.set(rule.origin, rule)
+    for (const rule of ability.possibleRulesFor(action, subject) as readonly Rule<any, any>[]) found.set(rule.origin, rule)
   }
   return found
 }
@@ -151,10 +157,20 @@ export function isNothing(conditions: unknown): boolean {
 
 /**
  * One text for all equal rules; undefined when there is none. Rules with a `$regex` count as having none: a pattern is never shared.
- *
- * @param rules rules without a flaw
+ * Rules of which one has a flaw never have the text of rules without.
  */
 export function textOfRules(rules: readonly unknown[]): string | undefined {
-  const text = canonicalText(rules.map((rule) => Object.fromEntries(Object.entries(rule as object).filter(([, value]) => value !== undefined))))
+  const text = canonicalText(rules.some(saysNothing) ? rules.map(withoutSilence) : rules)
   return text?.includes('"$regex":') === true ? undefined : text
+}
+
+// In these two members, and in no other, `undefined` is the same as absent.
+function saysNothing(rule: unknown): boolean {
+  return isPlain(rule) && (('inverted' in rule && rule['inverted'] === undefined) || ('reason' in rule && rule['reason'] === undefined))
+}
+
+function withoutSilence(rule: unknown): unknown {
+  if (!saysNothing(rule)) return rule
+  const { inverted, reason, ...rest } = rule as Record<string, unknown>
+  return { ...rest, ...(inverted === undefined ? {} : { inverted }), ...(reason === undefined ? {} : { reason }) }
 }

@@ -36,16 +36,14 @@ export class JoinStage {
 
   guardAdapter(namespace: RawNamespace, plan: () => NamespacePlan): void {
     const { adapter } = namespace
-    const addAll = inherited(adapter, 'addAll')
-    const apply = inherited(adapter, 'apply')
     adapter.addAll = (id, rooms) => {
-      if (rooms === this.#admitted || !plan().guardsRooms) return addAll.call(adapter, id, rooms)
-      return addAll.call(adapter, id, this.#filter(namespace, id, rooms))
+      if (rooms === this.#admitted || !plan().guardsRooms) return inherited(adapter, 'addAll').call(adapter, id, rooms)
+      return inherited(adapter, 'addAll').call(adapter, id, this.#filter(namespace, id, rooms))
     }
     adapter.apply = (options: BroadcastOptions, callback) => {
       this.#loops++
       try {
-        return apply.call(adapter, options, callback)
+        return inherited(adapter, 'apply').call(adapter, options, callback)
       } finally {
         this.#loops--
       }
@@ -66,6 +64,7 @@ export class JoinStage {
       else if (verdict !== undefined) return this.#refuse(context, verdict, contexts)
     }
     if (pending.length === 0) return this.#admit(socket, rooms, contexts)
+    state.plan.sawAsynchronousJoin = true
 
     const joined = Promise.all(pending).then((verdicts) => {
       const index = verdicts.findIndex((verdict) => verdict !== undefined)

@@ -81,7 +81,7 @@ export class Probe {
       subject(this.#gate as unknown as Gate)
       return
     }
-    this.#policies = (Array.isArray(subject) ? subject : [subject]) as AnyPolicy[]
+    this.#policies = Array.isArray(subject) ? (subject as readonly AnyPolicy[]) : [subject as AnyPolicy]
     for (const policy of this.#policies) this.#gate.use(policy)
   }
 

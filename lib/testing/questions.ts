@@ -1,9 +1,10 @@
 import type { ConnectCause } from '../context.ts'
 import type { Gate } from '../gate.ts'
 import type { GuardOptions } from '../options.ts'
+import type { AnyPolicy } from '../policy.ts'
 
 /** What is put to the test: one policy, several in their order, or declarations as they would be made on a gate. */
-export type Subject = { readonly name: string } | readonly { readonly name: string }[] | ((gate: Gate) => unknown)
+export type Subject = AnyPolicy | readonly AnyPolicy[] | ((gate: Gate) => unknown)
 
 /** Options of `harness`: those of `guard`, and what is true of every question unless the question says otherwise. */
 export interface HarnessOptions extends GuardOptions {
