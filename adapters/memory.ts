@@ -62,28 +62,35 @@ class Sweeper<V> {
 
 class MemoryStore implements Store {
   readonly scope = 'node'
-  /** The theoretical arrival time of each rate. */
+  /** The theoretical arrival time of each rate, counted from `#start`: small numbers keep their fractions. */
   readonly #rates = new Map<string, number>()
   readonly #entries = new Map<string, Entry>()
-  readonly #oldRates = new Sweeper(this.#rates, (arrival) => arrival)
+  readonly #start: number
+  readonly #oldRates = new Sweeper(this.#rates, (arrival) => arrival + this.#start)
   readonly #oldEntries = new Sweeper(this.#entries, ({ expiresAt }) => expiresAt)
 
   constructor(
     readonly dangerouslyPerNode: boolean,
     readonly maxKeys: number,
     readonly clock: Clock,
-  ) {}
+  ) {
+    this.#start = clock.now()
+  }
 
-  consume(key: string, rate: Rate, now: number): number {
-    const interval = rate.perMs / rate.limit
+  consume(key: string, { limit, perMs, cost }: Rate, time: number): number {
+    const now = time - this.#start
     const known = this.#rates.get(key)
-    // A clock moved back must not hold a key longer than one period.
-    const arrival = known === undefined || known < now ? now : Math.min(known, now + rate.perMs)
-    const next = arrival + interval * rate.cost
-    const wait = next - rate.perMs - now
-    if (wait > 1e-6) return Math.max(1, Math.ceil(wait))
-    if (known === undefined) this.#makeRoom(now)
-    this.#rates.set(key, next)
+    let arrival = known === undefined || known < now ? now : known
+    if (arrival > now + perMs) {
+      // The clock was moved back: that must not hold a key longer than one period.
+      arrival = now + perMs
+      this.#rates.set(key, arrival)
+    }
+    // Arrivals are multiples of 1 / limit. Rounded to them, so that no error adds up to a unit more or less.
+    const excess = Math.round((arrival - now - perMs) * limit + perMs * cost)
+    if (excess > 0) return Math.ceil(excess / limit)
+    if (known === undefined) this.#makeRoom(time)
+    this.#rates.set(key, Math.round(arrival * limit + perMs * cost) / limit)
     return 0
   }
 

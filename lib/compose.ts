@@ -50,6 +50,23 @@ export function compose<C extends Composable>(layers: readonly Layer<C>[], groun
   return (ctx) => new Run(layers, ctx, ground, undefined).decide()
 }
 
+/** A chain that answers in the same tick. */
+export type SyncChain<C> = (ctx: C) => Verdict
+
+/** Compiles layers that have no time to wait: a returned promise is a fault of its layer, and what it brings later changes nothing. */
+export function composeSync<C extends Composable>(layers: readonly Layer<C>[], ground: Ground<C>): SyncChain<C> {
+  return compose(layers.map((layer) => ({ ...layer, hook: synchronous(layer) })), ground) as SyncChain<C>
+}
+
+function synchronous<C>({ hook, policy }: Layer<C>): Layer<C>['hook'] {
+  return (ctx, next) => {
+    const returned = hook(ctx, next)
+    if (!isThenable(returned)) return returned
+    Promise.resolve(returned).catch(noop)
+    throw new PolicyFault('returned a promise, and deliveries are synchronous', policy)
+  }
+}
+
 /** The same chain inside one hook: what stands below the hook runs as its innermost step. */
 export function nest<C extends Composable>(layers: readonly Layer<C>[], ctx: C, next: () => void | Promise<void>, ground: Ground<C>): void | Promise<void> {
   return new Run(layers, ctx, ground, next).enter(0)
@@ -60,6 +77,7 @@ class Run<C extends Composable> {
   error: unknown = undefined
   policy = ''
   closed = false
+  late: unknown = undefined
   observing = 0
   reached = 0
   wake: ((verdict: Verdict) => void) | undefined = undefined
@@ -120,7 +138,9 @@ class Run<C extends Composable> {
       this.error = error
       this.policy = policy
       this.wake?.(this.close())
-    } else if (error !== this.error && !(error instanceof Denied)) {
+    } else if (error !== this.error && error !== this.late && !(error instanceof Denied)) {
+      // The hook that is told of it by a late `next()` usually passes it on: one report is enough.
+      this.late = error
       this.ground.fault(this.ctx, error instanceof PolicyFault ? error : new PolicyFault('threw after its decision was settled', policy, { cause: error }))
     }
   }

@@ -68,7 +68,7 @@ export function warningsOf(covered: NamespaceCoverage): string[] {
   const { namespace, entered, mode, undeclared } = covered
   if (!entered) return [`${namespace}: no declaration covers it, so no client can enter. Declare it with gate.of(${JSON.stringify(namespace)}).`]
   const warnings: string[] = []
-  if (mode === 'observe') warnings.push(`${namespace}: in observe mode, so nothing is refused.`)
+  if (mode === 'observe') warnings.push(`${namespace}: in observe mode, so nothing but expired credentials is refused.`)
   if (covered.connect.length === 0) warnings.push(`${namespace}: no policy is asked when a client enters.`)
   if (undeclared.events === 'allow') warnings.push(`${namespace}: undeclared events are allowed.`)
   if (undeclared.rooms === 'allow') warnings.push(`${namespace}: undeclared rooms are allowed.`)

@@ -1,5 +1,5 @@
-import { compose } from './compose.ts'
-import type { Chain, Layer } from './compose.ts'
+import { compose, composeSync } from './compose.ts'
+import type { Chain, Layer, SyncChain } from './compose.ts'
 import type { AudienceContext, ConnectContext, DeliverContext, EventContext, JoinContext } from './context.ts'
 import type { DeliveryShape, EventShape } from './contract.ts'
 import type { Core } from './core.ts'
@@ -43,9 +43,9 @@ export interface ReplyPlan {
 
 /** One step of a delivery, with its audience where it has one. */
 export interface DeliverPlan {
-  readonly chain: Chain<DeliverContext>
+  readonly chain: SyncChain<DeliverContext>
   /** Set where every step has an audience: the packet is then asked once for each. */
-  readonly shared: { readonly audiences: readonly ((peer: object) => unknown)[]; readonly chain: Chain<AudienceContext> } | undefined
+  readonly shared: { readonly audiences: readonly ((peer: object) => unknown)[]; readonly chain: SyncChain<AudienceContext> } | undefined
 }
 
 const EVERYBODY = Symbol('everybody')
@@ -183,11 +183,11 @@ export class NamespacePlan {
 
   #deliverPlan(items: readonly Item[]): DeliverPlan {
     const layers = this.#layers<DeliverContext>(items).map((layer) => (isAudienceHook(layer.hook) ? { ...layer, hook: perRecipient(layer.hook as unknown as AudienceHook) } : layer))
-    const chain = compose(layers, this.#core)
+    const chain = composeSync(layers, this.#core)
     if (!items.every(({ hook }) => isAudienceHook(hook))) return { chain, shared: undefined }
     const hooks = items.map(({ hook }) => hook as AudienceHook)
     const sharedLayers = this.#layers<AudienceContext>(items).map((layer, index) => ({ ...layer, hook: perAudience(hooks[index]!, index) }))
-    return { chain, shared: { audiences: hooks.map((hook) => (peer: object) => hook.audience(peer)), chain: compose(sharedLayers, this.#core) } }
+    return { chain, shared: { audiences: hooks.map((hook) => (peer: object) => hook.audience(peer)), chain: composeSync(sharedLayers, this.#core) } }
   }
 
   #declaresDelivery(name: string): boolean {

@@ -1,4 +1,4 @@
-/** A rate: `limit` units in any `perMs` milliseconds, spent `cost` at a time. */
+/** A rate: `limit` units at once, regained evenly over `perMs` milliseconds, spent `cost` at a time. */
 export interface Rate {
   readonly limit: number
   readonly perMs: number

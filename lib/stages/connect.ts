@@ -222,7 +222,8 @@ export class ConnectStage {
       const { message, data } = connectErrorData(this.#core.refused(this.#contextOf(socket), { error, policy: 'io.use' }))
       return Object.assign(new Error(message), { data })
     }
-    runMiddleware(namespace._fns.slice(), socket, failed, done)
+    const late = (error: unknown): void => this.#core.fault(this.#contextOf(socket), error, 'io.use')
+    runMiddleware(namespace._fns.slice(), socket, failed, late, done)
   }
 
   /** A listener of the application for `connection` failed: its socket is closed, and nobody else notices. */

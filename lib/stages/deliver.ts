@@ -1,11 +1,10 @@
-import type { Refused, Verdict } from '../compose.ts'
 import { AudienceContext, DeliverContext } from '../context.ts'
 import type { Core } from '../core.ts'
-import { Denied, PolicyFault } from '../errors.ts'
+import { Denied } from '../errors.ts'
 import type { PeerState } from '../peer.ts'
 import type { DeliverPlan, NamespacePlan } from '../plan.ts'
 import { inherited, PacketType } from './socket-io.ts'
-import type { BroadcastOptions, Packet, RawAdapter, RawClient, RawNamespace, RawServer, RawSocket, WriteOptions } from './socket-io.ts'
+import type { BroadcastOptions, Packet, RawAdapter, RawClient, RawNamespace, RawSocket, WriteOptions } from './socket-io.ts'
 
 // Seam (Socket.IO 4.8.4): `socket.notifyOutgoingListeners`, which every outgoing event passes, also one from another node,
 // followed at once by `client._packet` (one socket) or `client.writeToEngine` (a broadcast), which obeys what was decided.
@@ -41,8 +40,6 @@ interface Sending {
 
 const PASS = 'pass'
 const DROP = 'drop'
-/** A room nobody can join: names with this prefix are the gate's. */
-const NOWHERE = 'gate:nowhere'
 
 export class DeliverStage {
   readonly #core: Core
@@ -138,7 +135,7 @@ export class DeliverStage {
 
   #ask(socket: RawSocket, sending: Sending, plan: DeliverPlan, state: PeerState): Outcome {
     const context = this.#context(socket, sending.name, sending.args, state)
-    const refused = synchronous(plan.chain(context))
+    const refused = plan.chain(context)
     if (refused !== undefined) {
       const refusal = this.#core.refused(context, refused)
       context.settle({ outcome: 'refused', refusal, error: refused.error })
@@ -166,7 +163,7 @@ export class DeliverStage {
     asked.push(audience)
 
     const context = new AudienceContext(this.#core, state.plan.name, sending.name, sending.args, asked)
-    const refused = synchronous(chain(context))
+    const refused = chain(context)
     let outcome: Outcome
     if (refused === undefined) {
       this.#core.admitted(context)
@@ -225,30 +222,4 @@ export class DeliverStage {
 
 function rewrite({ packet, name, offset }: Sending, args: readonly unknown[], adapter: RawAdapter): Rewritten {
   return { packet: { ...packet, type: PacketType.EVENT, data: [name, ...args, ...offset] }, adapter, encoded: undefined }
-}
-
-function synchronous(verdict: Verdict | Promise<Verdict>): Refused | undefined {
-  if (!(verdict instanceof Promise)) return verdict
-  return { error: new PolicyFault('a deliver hook returned a promise, and deliveries are synchronous', 'deliver'), policy: 'deliver' }
-}
-
-const patched = new WeakSet<object>()
-const guarded = new WeakMap<object, (error: Denied) => void>()
-
-/**
- * `to([])` and `in([])` mean everybody in Socket.IO 4.8.4. On a guarded server an explicit empty list reaches nobody, and is reported.
- * All ways of naming rooms end in the one prototype; other servers of the process are left as they are.
- */
-export function refuseEmptyLists(server: RawServer, report: (error: Denied) => void): void {
-  guarded.set(server, report)
-  const { prototype } = server.to(NOWHERE).constructor
-  if (patched.has(prototype)) return
-  patched.add(prototype)
-  const { to } = prototype
-  prototype.to = function (this: { adapter: { nsp: { server: object } } }, room) {
-    const tell = Array.isArray(room) && room.length === 0 ? guarded.get(this.adapter.nsp.server) : undefined
-    if (tell === undefined) return to.call(this, room)
-    tell(new Denied('FORBIDDEN', undefined, 'an empty list of rooms'))
-    return to.call(this, NOWHERE)
-  }
 }

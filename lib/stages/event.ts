@@ -7,9 +7,10 @@ import type { Core } from '../core.ts'
 import { Denied, PolicyFault } from '../errors.ts'
 import { Lane } from '../lane.ts'
 import { breach, DEPTH, measure } from '../limits.ts'
-import { isReservedEvent } from '../pattern.ts'
+import { isReservedEvent, isWildcardProof } from '../pattern.ts'
 import type { PeerState } from '../peer.ts'
 import type { EventPlan, ReplyPlan } from '../plan.ts'
+import type { Validated, Validator } from '../schema.ts'
 import { DENIED_EVENT, defaultAckRefusal, deniedEventData } from '../wire.ts'
 import type { Refusal } from '../wire.ts'
 import { runMiddleware } from './middleware.ts'
@@ -183,6 +184,7 @@ export class EventStage {
       socket.fns.slice(),
       event,
       (error) => new Failure(error),
+      (error) => this.#core.fault(context ?? this.#unknown(socket, String(event[0])), error, 'socket.use'),
       (error) => {
         if (error instanceof Failure) this.#failed(socket, context, error.cause, event)
         else if (error) process.nextTick(() => this.#blocked(socket, event, context, error))
@@ -213,7 +215,9 @@ export class EventStage {
 
   #rejectedHandler(socket: RawSocket, error: unknown, name: string, args: unknown[]): void {
     const context = (args.at(-1) as { [ANSWERS]?: PendingAck } | undefined)?.[ANSWERS]?.context
-    this.#answerFailure(socket, context ?? this.#unknown(socket, name), error, [name, ...args], 'handler')
+    // Without an ack the event can no longer be told; its name can, unless the listener was one for what Socket.IO itself says.
+    const silent = isWildcardProof(name) || !socket.connected
+    this.#answerFailure(socket, context ?? this.#unknown(socket, name, silent), error, [name, ...args], 'handler')
   }
 
   /** A handler failed: its ack, if it still owes one, says so; without one, `gate:denied` does. */
@@ -267,10 +271,10 @@ export class EventStage {
     }
   }
 
-  /** A context for records, where something failed outside the event it belongs to. */
-  #unknown(socket: RawSocket, event: string): EventContext {
+  /** A context for records, where something failed outside the event it belongs to. `silent`: nobody but operators is told. */
+  #unknown(socket: RawSocket, event: string, silent = true): EventContext {
     const state = this.#peers.get(socket)!
-    return new EventContext(this.#core, socket, state.plan.name, event, [], true, state)
+    return new EventContext(this.#core, socket, state.plan.name, event, [], silent, state)
   }
 }
 
@@ -337,26 +341,32 @@ class PendingAck extends Deadline {
   #finish(args: unknown[], fate: { outcome: 'acked'; args: unknown[] } | { outcome: 'replied'; value: unknown }): void {
     const { plan, context } = this
     context.state.unsettled?.delete(context)
-    if (plan === undefined) {
-      this.#send(args)
-    } else if (plan.validate === undefined) {
-      this.#deliver(args, plan)
-    } else {
-      try {
-        const checked = plan.validate(args)
-        if (checked instanceof Promise) {
-          void checked.then((late) => this.#checked(late, plan)).catch((error: unknown) => this.#spoil(error, 'contract'))
-        } else this.#checked(checked, plan)
-      } catch (error) {
-        this.#spoil(error, 'contract')
-      }
-    }
+    if (plan === undefined) this.#send(args)
+    else if (plan.validate === undefined) this.#deliver(args, plan)
+    else this.#check(args, plan, plan.validate)
     context.settle(fate)
   }
 
-  #checked(checked: { args: unknown[] } | { issues: unknown }, plan: ReplyPlan): void {
-    if ('issues' in checked) this.#spoil(new PolicyFault('a reply does not match its schema', 'contract', { cause: checked.issues }), 'contract')
-    else this.#deliver(checked.args, plan)
+  /** The contract of a reply. In `observe` mode it is held against the answer, which goes out as it is. */
+  #check(args: unknown[], plan: ReplyPlan, validate: Validator): void {
+    const { context, core } = this
+    const observing = context.state.plan.mode === 'observe'
+    const failed = (error: unknown): void => {
+      if (!observing) return this.#spoil(error, 'contract')
+      core.unenforced(context, { error, policy: 'contract' })
+      this.#deliver(args, plan)
+    }
+    const conclude = (checked: Validated): void => {
+      if ('issues' in checked) failed(new PolicyFault('a reply does not match its schema', 'contract', { cause: checked.issues }))
+      else this.#deliver(observing ? args : checked.args, plan)
+    }
+    try {
+      const checked = validate(args)
+      if (checked instanceof Promise) void checked.then(conclude, failed)
+      else conclude(checked)
+    } catch (error) {
+      failed(error)
+    }
   }
 
   #deliver(args: unknown[], plan: ReplyPlan): void {
@@ -364,8 +374,7 @@ class PendingAck extends Deadline {
     const { socket, context } = this
     const outgoing = new DeliverContext(this.core, socket, context.namespace, context.event, args, 'reply', context.state)
     const verdict = plan.deliver.chain(outgoing)
-    if (verdict instanceof Promise) this.#spoil(new PolicyFault('a deliver hook returned a promise, and deliveries are synchronous', 'reply'), 'reply')
-    else if (verdict !== undefined) sendRefusal(this.core, socket, context, this.id, this.core.refused(outgoing, verdict))
+    if (verdict !== undefined) sendRefusal(this.core, socket, context, this.id, this.core.refused(outgoing, verdict))
     else this.#send(outgoing.args as unknown[])
   }
 

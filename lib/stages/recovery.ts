@@ -1,6 +1,6 @@
 import type { Core } from '../core.ts'
 import { ConnectContext, DeliverContext, JoinContext } from '../context.ts'
-import { Denied, PolicyFault } from '../errors.ts'
+import { Denied } from '../errors.ts'
 import { identityOf } from '../peer.ts'
 import type { PeerState } from '../peer.ts'
 import { inherited, PacketType } from './socket-io.ts'
@@ -169,8 +169,7 @@ export class RecoveryStage {
     const deliver = plan.guardsDeliveries ? plan.delivery(name) : undefined
     if (deliver === undefined) return socket.packet({ type: PacketType.EVENT, data: packet })
     const context = new DeliverContext(this.#core, socket, plan.name, name, packet.slice(1, -1), 'recover', state)
-    const verdict = deliver === 'deny' ? { error: new Denied('UNKNOWN_EVENT'), policy: 'gate' } : deliver.chain(context)
-    const refused = verdict instanceof Promise ? { error: new PolicyFault('a deliver hook returned a promise, and deliveries are synchronous', 'deliver'), policy: 'deliver' } : verdict
+    const refused = deliver === 'deny' ? { error: new Denied('UNKNOWN_EVENT'), policy: 'gate' } : deliver.chain(context)
     if (refused !== undefined) {
       const enforced = plan.mode !== 'observe'
       this.#core.refused(context, refused, enforced)

@@ -1,15 +1,20 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { STATUS_CODES } from 'node:http'
+import { isThenable } from '../compose.ts'
 import type { Chain, Refused } from '../compose.ts'
 import { RequestContext } from '../context.ts'
 import type { Core } from '../core.ts'
 import { ConfigError, Denied } from '../errors.ts'
 import { httpAnswer } from '../wire.ts'
 import type { Refusal } from '../wire.ts'
+import { runMiddleware } from './middleware.ts'
 import type { EngineRequest, RawConnection, RawEngine, RawServer } from './socket-io.ts'
 
 // Seam (Socket.IO 4.8.4, engine.io 6.6): `engine.use`, public. Unlike `allowRequest` it runs for every request of a session.
-// `io.bind` is where every way of attaching an engine ends.
+// `io.bind` is where every way of attaching an engine ends. `_applyMiddlewares` and `verify` are wrapped for containment only.
+
+/** How engine.io says "forbidden" to a client. */
+const FORBIDDEN = 4
 
 /** What the gate remembers of one engine session. */
 interface Session {
@@ -49,13 +54,11 @@ export class RequestStage {
 
   #guard(engine: RawEngine): void {
     if (this.#engines.has(engine)) return
-    this.#engines.add(engine)
-    if (engine.constructor.name === 'uServer') {
-      this.#allow('uws', 'uWebSockets.js publishes to its clients by topic, past every stage')
-      return
-    }
+    if (engine.constructor.name === 'uServer') return this.#allow('uws', 'uWebSockets.js publishes to its clients by topic, past every stage')
     if (engine.opts.allowEIO3 === true) this.#allow('eio3', 'allowEIO3 is on: revision 3 clients enter "/" without a CONNECT, and their socket ids are session secrets')
     if (engine.opts.transports?.includes('webtransport') === true) this.#allow('webtransport', 'WebTransport sessions pass no HTTP request')
+    this.#engines.add(engine)
+    this.#contain(engine)
     const middleware = (request: EngineRequest, response: unknown, next: (error?: unknown) => void): void => this.#receive(engine, request, response, next)
     engine.use(middleware)
     engine.prependListener('connection', (connection: RawConnection) => {
@@ -77,45 +80,100 @@ export class RequestStage {
     }
   }
 
+  /** The application's own `engine.use` and `allowRequest`: whatever they throw or reject with refuses that request, and ends nothing else. */
+  #contain(engine: RawEngine): void {
+    const { verify } = engine
+    engine._applyMiddlewares = (request, response, done) => {
+      const upgrade = request.res !== response
+      // A client that resets an upgrade before ws has taken it over would end the process: nobody listens for `error` yet.
+      if (upgrade) request.socket.on('error', ignore)
+      const report = (error: unknown): void => this.#core.fault(this.#context(request, upgrade), error, 'engine.use')
+      const failed = (error: unknown): unknown => {
+        report(error)
+        return new Error('engine.use', { cause: error })
+      }
+      const steps = engine.middlewares.map((middleware) => (_request: unknown, next: (error?: unknown) => void) => middleware(request, response, next))
+      runMiddleware(steps, request, failed, report, (error) => {
+        // The engine would answer 400, and fail at it where the middleware has begun an answer of its own.
+        if (error && (response as ServerResponse).headersSent) request.socket.destroy()
+        else done(error)
+      })
+    }
+    engine.verify = (request, upgrade, done) => {
+      let answered = false
+      const once = (code?: number, context?: unknown): void => {
+        if (answered) return
+        answered = true
+        done(code, context)
+      }
+      const failed = (error: unknown): void => {
+        this.#core.fault(this.#context(request, upgrade), error, 'allowRequest')
+        once(FORBIDDEN, { message: 'Forbidden' })
+      }
+      try {
+        const returned = verify.call(engine, request, upgrade, once)
+        if (isThenable(returned)) Promise.resolve(returned).catch(failed)
+      } catch (error) {
+        failed(error)
+      }
+    }
+  }
+
+  #context(request: EngineRequest, upgrade: boolean): RequestContext {
+    const { sid } = request._query
+    return new RequestContext(this.#core, request, this.#core.settings.addressOf(request, undefined), sid === undefined || sid === '', upgrade)
+  }
+
   #receive(engine: RawEngine, request: EngineRequest, response: unknown, next: (error?: unknown) => void): void {
     const upgrade = request.res !== response
-    // A client that resets an upgrade while a hook is pending would end the process: nobody listens for `error` yet.
-    if (upgrade) request.socket.on('error', ignore)
-
     const { sid, j } = request._query
-    const context = new RequestContext(this.#core, request, this.#core.settings.addressOf(request, undefined), sid === undefined || sid === '', upgrade)
+    const context = this.#context(request, upgrade)
     if (j !== undefined) return this.#refuse(context, response, { error: new Denied('ORIGIN_NOT_ALLOWED'), policy: 'jsonp' })
-    const pinned = this.#pin(engine, context, sid)
-    if (pinned !== undefined) return this.#refuse(context, response, pinned)
+    if (this.#isForeign(engine, context, sid)) return this.#refuse(context, response, foreign())
 
     const verdict = this.#chain()(context)
-    if (!(verdict instanceof Promise)) return this.#conclude(context, response, next, verdict)
+    if (!(verdict instanceof Promise)) return this.#conclude(engine, context, response, next, verdict)
     void verdict.then((late) => {
       if (isGone(request, response, upgrade)) {
         if (upgrade) request.socket.destroy()
         return context.settle({ outcome: 'unacked' })
       }
-      this.#conclude(context, response, next, late)
+      this.#conclude(engine, context, response, next, late)
     })
   }
 
   /** The first Origin present in an engine session is its Origin: another one later is somebody else with its sid. */
-  #pin(engine: RawEngine, { request }: RequestContext, sid: string | undefined): Refused | undefined {
+  #isForeign(engine: RawEngine, { request }: RequestContext, sid: string | undefined): boolean {
     const { origin } = request.headers
-    if (sid === undefined || sid === '') {
-      this.#sessions.set(request, { origin })
-      return undefined
-    }
-    const connection = Object.hasOwn(engine.clients, sid) ? engine.clients[sid] : undefined
-    if (connection === undefined || origin === undefined) return undefined
-    let session = this.#sessions.get(connection)
-    if (session === undefined) this.#sessions.set(connection, (session = { origin }))
-    session.origin ??= origin
-    return session.origin === origin ? undefined : { error: new Denied('ORIGIN_NOT_ALLOWED'), policy: 'origin-pin' }
+    const pinned = this.#sessionOf(engine, sid)?.origin
+    return pinned !== undefined && origin !== undefined && origin !== pinned
   }
 
-  #conclude(context: RequestContext, response: unknown, next: (error?: unknown) => void, refused: Refused | undefined): void {
+  /** Only a request that is admitted pins its Origin: with a refused one a thief could lock the owner out. */
+  #pin(engine: RawEngine, { request, opening }: RequestContext): void {
+    const { origin } = request.headers
+    if (opening) {
+      this.#sessions.set(request, { origin })
+      return
+    }
+    const session = this.#sessionOf(engine, (request as EngineRequest)._query.sid)
+    if (session !== undefined) session.origin ??= origin
+  }
+
+  #sessionOf(engine: RawEngine, sid: string | undefined): Session | undefined {
+    const connection = sid !== undefined && Object.hasOwn(engine.clients, sid) ? engine.clients[sid] : undefined
+    if (connection === undefined) return undefined
+    let session = this.#sessions.get(connection)
+    // Opened before there was a gate.
+    if (session === undefined) this.#sessions.set(connection, (session = { origin: undefined }))
+    return session
+  }
+
+  #conclude(engine: RawEngine, context: RequestContext, response: unknown, next: (error?: unknown) => void, refused: Refused | undefined): void {
     if (refused !== undefined) return this.#refuse(context, response, refused)
+    // Another request may have pinned an Origin while this one was being decided.
+    if (this.#isForeign(engine, context, (context.request as EngineRequest)._query.sid)) return this.#refuse(context, response, foreign())
+    this.#pin(engine, context)
     // Each later poll of an admitted session would be a record of its own otherwise.
     if (context.opening) this.#core.admitted(context)
     context.settle({ outcome: 'handled' })
@@ -132,6 +190,10 @@ export class RequestStage {
     }
     context.settle({ outcome: 'refused', refusal, error: refused.error })
   }
+}
+
+function foreign(): Refused {
+  return { error: new Denied('ORIGIN_NOT_ALLOWED'), policy: 'origin-pin' }
 }
 
 function ignore(): void {}

@@ -36,10 +36,12 @@ export interface RawEngine extends Emitter {
   middlewares: EngineMiddleware[]
   clients: Record<string, RawConnection | undefined>
   use(middleware: EngineMiddleware): void
+  _applyMiddlewares(request: EngineRequest, response: unknown, done: (error?: unknown) => void): void
+  verify(request: EngineRequest, upgrade: boolean, done: (code?: number, context?: unknown) => void): unknown
   onWebTransportSession?(session: unknown): Promise<void>
 }
 
-export type EngineMiddleware = (request: EngineRequest, response: unknown, next: (error?: unknown) => void) => void
+export type EngineMiddleware = (request: EngineRequest, response: unknown, next: (error?: unknown) => void) => unknown
 
 export interface EngineRequest extends IncomingMessage {
   _query: Record<string, string | undefined>
@@ -157,7 +159,7 @@ export interface RawServer {
   readonly engine: RawEngine | undefined
   readonly opts: { connectionStateRecovery?: { skipMiddlewares?: boolean }; cleanupEmptyChildNamespaces?: boolean; allowEIO3?: boolean; transports?: string[]; maxHttpBufferSize?: number }
   bind(engine: RawEngine): unknown
-  to(room: unknown): { constructor: { prototype: { to(this: any, room: unknown): unknown } } }
+  to(room: unknown): { readonly constructor: { readonly prototype: object } }
   _checkNamespace(name: string, auth: unknown, done: (namespace: RawNamespace | false) => void): void
   close(done?: (error?: Error) => void): Promise<void>
 }

@@ -1,14 +1,15 @@
-import { ConnectContext } from '../context.ts'
+import { AudienceContext } from '../context.ts'
 import type { Core } from '../core.ts'
 import type { Declared } from '../guard.ts'
-import { ConfigError } from '../errors.ts'
-import { PeerState } from '../peer.ts'
+import { ConfigError, PolicyFault } from '../errors.ts'
+import type { PeerState } from '../peer.ts'
 import type { NamespacePlan } from '../plan.ts'
 import { ConnectStage } from './connect.ts'
 import type { Entrance } from './connect.ts'
-import { DeliverStage, refuseEmptyLists } from './deliver.ts'
+import { DeliverStage } from './deliver.ts'
 import { EventStage } from './event.ts'
 import { JoinStage } from './join.ts'
+import { guardOperators } from './operators.ts'
 import { RecoveryStage } from './recovery.ts'
 import { RequestStage } from './request.ts'
 import { inherited } from './socket-io.ts'
@@ -51,10 +52,18 @@ export class Wiring implements Entrance {
       declared.forget(name)
       return inherited(namespaces, 'delete').call(namespaces, name)
     }
-    refuseEmptyLists(server, (error) => {
-      const state = new PeerState('', declared.plan('/'))
-      const handshake = { headers: {}, time: '', address: '', xdomain: false, secure: false, issued: 0, url: '', query: {}, auth: {} }
-      core.fault(new ConnectContext(core, '/', handshake, undefined, 'connect', state), error, 'to([])')
+    const report = ({ name }: RawNamespace, event: string, fault: PolicyFault, enforced: boolean): void => {
+      core.refused(new AudienceContext(core, name, event, [], []), { error: fault, policy: fault.policy }, enforced)
+    }
+    guardOperators(server, {
+      emptyList: (namespace) => {
+        // A parent of dynamic namespaces is none itself, and has no plan.
+        const { mode } = server._nsps.get(namespace.name) === namespace ? this.plan(namespace) : core.settings
+        const enforced = mode !== 'observe'
+        report(namespace, '', new PolicyFault('an explicit empty list of rooms means everybody in Socket.IO', 'to([])'), enforced)
+        return enforced
+      },
+      ackFailed: (namespace, event, cause) => report(namespace, event, new PolicyFault('threw', 'broadcast ack', { cause }), true),
     })
   }
 

@@ -1,8 +1,7 @@
-import type { Verdict } from '../compose.ts'
 import { AudienceContext, DeliverContext } from '../context.ts'
 import type { PeerSocket } from '../context.ts'
 import type { Core } from '../core.ts'
-import { Denied, PolicyFault } from '../errors.ts'
+import { Denied } from '../errors.ts'
 import type { PeerState } from '../peer.ts'
 import type { DeliverPlan } from '../plan.ts'
 import { bar, refuse } from './decide.ts'
@@ -30,7 +29,7 @@ export class Delivery {
     }
     if (plan === undefined) return pass(args)
     if (plan.shared !== undefined) return this.#toAudience(plan.shared, context)
-    const verdict = synchronous(plan.chain(context))
+    const verdict = plan.chain(context)
     if (verdict !== undefined) return refuse(core, context, verdict, true, nothing)
     core.admitted(context)
     context.settle({ outcome: 'handled' })
@@ -49,7 +48,7 @@ export class Delivery {
     if (known !== undefined) return known
 
     const context = new AudienceContext(core, recipient.namespace, this.name, this.args, asked)
-    const verdict = synchronous(chain(context))
+    const verdict = chain(context)
     if (verdict === undefined) core.admitted(context)
     const result = verdict === undefined ? pass(context.args) : refuse(core, recipient, verdict, true, nothing)
     branch.set(asked.at(-1), result)
@@ -63,7 +62,3 @@ function pass(args: readonly unknown[]): Result {
 
 /** A recipient that is refused a packet hears nothing of it. */
 function nothing(): undefined {}
-
-function synchronous(verdict: Verdict | Promise<Verdict>): Verdict {
-  return verdict instanceof Promise ? { error: new PolicyFault('a deliver hook returned a promise, and deliveries are synchronous', 'deliver'), policy: 'deliver' } : verdict
-}

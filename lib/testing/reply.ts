@@ -20,17 +20,20 @@ export async function answerOf(core: Core, context: EventContext, plan: ReplyPla
   }
   let given = args
   if (plan?.validate !== undefined) {
+    const observing = context.state.plan.mode === 'observe'
+    let failure: { readonly error: unknown } | undefined
     try {
       const checked = await plan.validate(args)
-      if ('issues' in checked) return spoilt(new PolicyFault('a reply does not match its schema', 'contract', { cause: checked.issues }), 'contract')
-      given = checked.args
+      if ('issues' in checked) failure = { error: new PolicyFault('a reply does not match its schema', 'contract', { cause: checked.issues }) }
+      else if (!observing) given = checked.args
     } catch (error) {
-      return spoilt(error, 'contract')
+      failure = { error }
     }
+    if (failure !== undefined && !observing) return spoilt(failure.error, 'contract')
+    if (failure !== undefined) core.unenforced(context, { ...failure, policy: 'contract' })
   }
   if (plan?.deliver === undefined) return { args: given }
   const outgoing = new DeliverContext(core, context.socket, context.namespace, context.event, given, 'reply', context.state)
   const verdict = plan.deliver.chain(outgoing)
-  if (verdict instanceof Promise) return spoilt(new PolicyFault('a deliver hook returned a promise, and deliveries are synchronous', 'reply'), 'reply')
   return verdict === undefined ? { args: [...outgoing.args] } : spoilt(verdict.error, verdict.policy, outgoing)
 }

@@ -1,0 +1,274 @@
+import { describe, expect, test } from '@jest/globals'
+import { ConfigError, deny, type Denied, every, observed, PolicyFault } from 'portcullis'
+import type { ConnectContext, Principal, Scheme } from 'portcullis'
+import { authenticate } from 'portcullis/policies'
+import { admitted, denied, faulted, harness, testClock } from 'portcullis/testing'
+
+const alice: Principal = { subject: 'alice', issuer: 'https://id.example', claims: { team: 'blue' }, expiresAtMs: 'never', factors: ['pwd'] }
+
+/** A scheme whose credential stands in `auth[name]`, and who proves what it is told to. */
+function scheme(name: string, verify: (credential: any, ctx: ConnectContext) => unknown = () => alice): Scheme & { readonly asked: unknown[] } {
+  const asked: unknown[] = []
+  return {
+    name,
+    asked,
+    read: ({ handshake }) => handshake.auth[name],
+    verify(credential, ctx) {
+      asked.push(credential)
+      return verify(credential, ctx) as Principal
+    },
+  }
+}
+
+const badge = { badge: 'b-1' }
+
+describe('who proves an identity', () => {
+  test('is let in, with the principal among the facts of the peer', async () => {
+    const result = await harness(authenticate(scheme('badge'))).connect({ auth: badge })
+    expect(result).toEqual(admitted({ facts: { principal: alice } }))
+  })
+
+  test('is let in without a promise where the scheme makes none', async () => {
+    expect((await harness(authenticate(scheme('badge'))).connect({ auth: badge })).sync).toBe(true)
+    const slow = scheme('badge', async () => alice)
+    expect(await harness(authenticate(slow)).connect({ auth: badge })).toEqual(admitted({ sync: false, facts: { principal: alice } }))
+  })
+
+  test('has a principal that nobody can change, the scheme included', async () => {
+    const given = { ...alice, factors: ['pwd'] }
+    const { facts } = await harness(authenticate(scheme('badge', () => given))).connect({ auth: badge })
+    Object.assign(given, { subject: 'mallory' })
+    given.factors.push('otp')
+    expect(facts.principal).toEqual(alice)
+    expect(Object.isFrozen(facts.principal)).toBe(true)
+    expect(() => facts.principal.factors.push('otp')).toThrow(TypeError)
+  })
+
+  test('keeps the very principal of a scheme that freezes its own', async () => {
+    const own = Object.freeze({ ...alice })
+    expect((await harness(authenticate(scheme('badge', () => own))).connect({ auth: badge })).facts.principal).toBe(own)
+  })
+})
+
+describe('who does not', () => {
+  test('is refused without a credential', async () => {
+    const result = await harness(authenticate(scheme('badge'))).connect()
+    expect(result).toEqual(denied('UNAUTHENTICATED'))
+    expect((result.error as Denied).cause).toBe('no credential')
+  })
+
+  const failures: [string, () => unknown][] = [
+    ['an unknown credential', () => deny('UNAUTHENTICATED')],
+    ['details about it', () => deny('UNAUTHENTICATED', { hint: 'wrong key', retryAfterMs: 5 })],
+    ['one that has expired', () => deny('CREDENTIAL_EXPIRED')],
+    ['one that was revoked', () => deny('REVOKED', { by: 'admin' })],
+    ['a late refusal', async () => deny('REVOKED', { by: 'admin' })],
+    ['a principal whose time is over', () => ({ ...alice, expiresAtMs: 1 })],
+    ['a late principal whose time is over', async () => ({ ...alice, expiresAtMs: 1 })],
+  ]
+  test.each(failures)('gets the one refusal, and nothing more, for %s', async (_, verify) => {
+    const result = await harness(authenticate(scheme('badge', verify))).connect({ auth: badge })
+    expect(result.outcome).toBe('denied')
+    expect(result.error).toMatchObject({ code: 'UNAUTHENTICATED', details: undefined, retryAfterMs: undefined })
+    expect(result.sent).toEqual({ message: 'UNAUTHENTICATED', data: { code: 'UNAUTHENTICATED', message: 'Valid credentials are required.', id: result.refusal!.id } })
+  })
+
+  test('tells operators what the scheme has said', async () => {
+    const { error } = await harness(authenticate(scheme('badge', () => deny('REVOKED', { by: 'admin' })))).connect({ auth: badge })
+    expect((error as Denied).cause).toMatchObject({ code: 'REVOKED', details: { by: 'admin' } })
+  })
+
+  test('is told the truth where it is not about the credential', async () => {
+    const probe = harness(authenticate(scheme('badge', () => deny('UNAVAILABLE', { retryAfterMs: 500 }))))
+    expect(await probe.connect({ auth: badge })).toEqual(denied('UNAVAILABLE', { retryAfterMs: 500 }))
+  })
+
+  test.each([
+    ['throws', () => { throw new Error('no route to the directory') }],
+    ['rejects', () => Promise.reject(new Error('no route to the directory'))],
+  ])('is refused by a fault where the scheme %s', async (_, verify) => {
+    const result = await harness(authenticate(scheme('badge', verify))).connect({ auth: badge })
+    expect(result).toEqual(faulted('INTERNAL'))
+    expect(JSON.stringify(result.sent)).not.toContain('directory')
+  })
+
+  test('is refused by a fault where reading fails', async () => {
+    const broken: Scheme = { ...scheme('badge'), read: () => { throw new TypeError('cannot read') } }
+    expect(await harness(authenticate(broken)).connect({ auth: badge })).toEqual(faulted('INTERNAL'))
+  })
+})
+
+describe('several schemes', () => {
+  test('the one that finds its credential decides', async () => {
+    const [first, second] = [scheme('badge'), scheme('ticket', () => ({ ...alice, subject: 'bob' }))]
+    const probe = harness(authenticate(first, second))
+    expect((await probe.connect({ auth: badge })).facts.principal.subject).toBe('alice')
+    expect((await probe.connect({ auth: { ticket: 't-1' } })).facts.principal.subject).toBe('bob')
+    expect([first.asked, second.asked]).toEqual([['b-1'], ['t-1']])
+  })
+
+  test('two credentials are refused before either is looked at', async () => {
+    const [first, second] = [scheme('badge'), scheme('ticket')]
+    const result = await harness(authenticate(first, second)).connect({ auth: { badge: 'b-1', ticket: 't-1' } })
+    expect(result).toEqual(denied('UNAUTHENTICATED'))
+    expect((result.error as Denied).cause).toBe('two credentials: for badge and for ticket')
+    expect([first.asked, second.asked]).toEqual([[], []])
+  })
+
+  test('a failure of one does not fall through to the next', async () => {
+    const first = scheme('badge', () => deny('UNAUTHENTICATED'))
+    const second: Scheme = { ...scheme('again'), read: ({ handshake }) => handshake.auth['badge'] }
+    expect(await harness(authenticate(first, second)).connect({ auth: badge })).toEqual(denied('UNAUTHENTICATED'))
+  })
+
+  test('two that read the very same value have one credential between them', async () => {
+    const second: Scheme = { ...scheme('again', () => ({ ...alice, subject: 'bob' })), read: ({ handshake }) => handshake.auth['badge'] }
+    const { facts } = await harness(authenticate(scheme('badge'), second)).connect({ auth: badge })
+    expect(facts.principal.subject).toBe('alice')
+  })
+})
+
+describe('a scheme that breaks its word is a fault', () => {
+  const without = (key: keyof Principal): object => Object.fromEntries(Object.entries(alice).filter(([name]) => name !== key))
+  const principals: [string, unknown][] = [
+    ['nothing', undefined],
+    ['null', null],
+    ['a text', 'alice'],
+    ['no subject', without('subject')],
+    ['an empty subject', { ...alice, subject: '' }],
+    ['a number as subject', { ...alice, subject: 7 }],
+    ['a list as subject', { ...alice, subject: ['alice'] }],
+    ['an object as subject', { ...alice, subject: { toString: () => 'alice' } }],
+    ['a number as issuer', { ...alice, issuer: 7 }],
+    ['an empty issuer', { ...alice, issuer: '' }],
+    ['no claims', without('claims')],
+    ['null as claims', { ...alice, claims: null }],
+    ['a list as claims', { ...alice, claims: [] }],
+    ['no expiry', without('expiresAtMs')],
+    ['NaN as expiry', { ...alice, expiresAtMs: NaN }],
+    ['Infinity as expiry', { ...alice, expiresAtMs: Infinity }],
+    ['a date as expiry', { ...alice, expiresAtMs: new Date() }],
+    ['another text as expiry', { ...alice, expiresAtMs: 'soon' }],
+    ['null as expiry', { ...alice, expiresAtMs: null }],
+    ['a number as token id', { ...alice, tokenId: 7 }],
+    ['an empty token id', { ...alice, tokenId: '' }],
+    ['no factors', without('factors')],
+    ['a text as factors', { ...alice, factors: 'pwd' }],
+    ['numbers as factors', { ...alice, factors: [1] }],
+  ]
+  test.each(principals)('when it gives %s', async (_, principal) => {
+    for (const verify of [() => principal, async () => principal]) {
+      const result = await harness(authenticate(scheme('badge', verify))).connect({ auth: badge })
+      expect(result).toEqual(faulted('INTERNAL'))
+      expect(result.error).toBeInstanceOf(PolicyFault)
+    }
+  })
+})
+
+describe('expiry', () => {
+  const clock = testClock()
+  const end = clock.now() + 1_000
+  const passing = { ...alice, expiresAtMs: end }
+
+  async function peerOf(principal: Principal, options: object = {}) {
+    const own = testClock()
+    const probe = harness(authenticate(scheme('badge', () => principal)), { clock: own, ...options })
+    const { facts } = await probe.connect({ auth: badge })
+    return { probe, peer: facts, clock: own }
+  }
+
+  test('a credential admits until its end, and no longer', async () => {
+    const at = async (now: number) => harness(authenticate(scheme('badge', () => passing)), { clock: testClock(now) }).connect({ auth: badge })
+    expect(await at(end - 1)).toEqual(admitted())
+    expect(await at(end)).toEqual(denied('UNAUTHENTICATED'))
+  })
+
+  test('events and joins of an admitted peer are refused from that moment on', async () => {
+    const { probe, peer, clock } = await peerOf(passing)
+    clock.advance(999)
+    expect(await probe.event('ping', 1, { peer })).toEqual(admitted({ sync: true }))
+    expect(await probe.join('doc:1', { peer })).toEqual(admitted({ sync: true }))
+    clock.advance(1)
+    expect(await probe.event('ping', 1, { peer })).toEqual(denied('CREDENTIAL_EXPIRED'))
+    expect(await probe.join('doc:1', { peer })).toEqual(denied('CREDENTIAL_EXPIRED'))
+    expect((await probe.event('ping', 1, { peer })).sync).toBe(true)
+  })
+
+  test('a credential without an end has none', async () => {
+    const { probe, peer, clock } = await peerOf(alice)
+    clock.advance(10 * 365 * 86_400_000)
+    expect(await probe.event('ping', 1, { peer })).toEqual(admitted())
+  })
+
+  test('a peer without a principal may do nothing', async () => {
+    const probe = harness(authenticate(scheme('badge')))
+    expect(await probe.event('ping')).toEqual(denied('UNAUTHENTICATED'))
+    expect(await probe.join('doc:1')).toEqual(denied('UNAUTHENTICATED'))
+  })
+
+  test('requests and deliveries are none of its business', async () => {
+    const { probe, peer, clock } = await peerOf(passing)
+    clock.advance(5_000)
+    expect(await probe.request()).toEqual(admitted())
+    expect(await probe.deliver('news', 'x', { peer })).toEqual(admitted())
+  })
+})
+
+describe('where it is only observed', () => {
+  const clockAndEnd = () => {
+    const clock = testClock()
+    return { clock, passing: { ...alice, expiresAtMs: clock.now() + 1_000 } }
+  }
+  type Declare = (policy: ReturnType<typeof authenticate>) => { readonly name: string }
+  const ways: [string, Declare, object][] = [
+    ['the gate is in observe mode', (policy) => policy, { mode: 'observe' }],
+    ['the policy is', (policy) => observed(policy), {}],
+    ['it stands in a preset of a gate in observe mode', (policy) => every(policy), { mode: 'observe' }],
+    ['it stands in an observed preset', (policy) => observed(every(policy)), {}],
+    ['it is observed within a preset', (policy) => every(observed(policy)), {}],
+  ]
+
+  test.each(ways)('an expired credential is refused all the same: %s', async (_, declare, options) => {
+    const { clock, passing } = clockAndEnd()
+    const peer = { principal: passing }
+    const probe = harness(declare(authenticate(scheme('badge', () => passing))), { clock, ...options })
+    expect(await probe.event('ping', 1, { peer })).toEqual(admitted())
+    clock.advance(1_000)
+    expect(await probe.event('ping', 1, { peer })).toEqual(denied('CREDENTIAL_EXPIRED'))
+    expect(await probe.join('doc:1', { peer })).toEqual(denied('CREDENTIAL_EXPIRED'))
+    expect(probe.decisions.at(-1)).toMatchObject({ outcome: 'denied', stage: 'join', code: 'CREDENTIAL_EXPIRED', enforced: true })
+  })
+
+  test.each(ways.slice(0, 4))('who proves nothing is reported and let in, and may send: %s', async (_, declare, options) => {
+    const probe = harness(declare(authenticate(scheme('badge', () => deny('UNAUTHENTICATED')))), options)
+    for (const auth of [{}, badge]) {
+      const result = await probe.connect({ auth })
+      expect(result).toEqual(admitted({ facts: {} }))
+      expect(await probe.event('ping', 1, { peer: result.facts })).toEqual(admitted())
+      expect(await probe.join('doc:1', { peer: result.facts })).toEqual(admitted())
+    }
+    const refusals = probe.decisions.filter(({ outcome }) => outcome === 'denied')
+    expect(refusals.map(({ stage, code, enforced }) => [stage, code, enforced])).toEqual([
+      ['connect', 'UNAUTHENTICATED', false],
+      ['connect', 'UNAUTHENTICATED', false],
+    ])
+  })
+
+  test('who proves an identity has it', async () => {
+    const probe = harness(authenticate(scheme('badge')), { mode: 'observe' })
+    expect(await probe.connect({ auth: badge })).toEqual(admitted({ facts: { principal: alice } }))
+  })
+})
+
+describe('mistakes in the set-up are found when it is declared', () => {
+  test.each<[string, () => unknown]>([
+    ['no scheme', () => authenticate()],
+    ['something that is none', () => authenticate({ name: 'x' } as never)],
+    ['a function', () => authenticate((() => alice) as never)],
+    ['null', () => authenticate(null as never)],
+    ['a nameless scheme', () => authenticate({ ...scheme('badge'), name: '' })],
+    ['a bad one behind a good one', () => authenticate(scheme('badge'), undefined as never)],
+  ])('%s', (_, make) => {
+    expect(make).toThrow(ConfigError)
+  })
+})

@@ -1,0 +1,5 @@
+import { started } from './global-setup.js'
+
+export default async function globalTeardown() {
+  await started.redis?.stop()
+}
