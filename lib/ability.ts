@@ -97,18 +97,24 @@ function refuseUpdate(): never {
 /**
  * The ability that decides for a peer, as its rules are now.
  *
- * @param ability the fact `peer.ability`
+ * @param ability the fact `peer.ability`, or what {@link audienceOf} made of it
  * @throws PolicyFault when there is none, or when its rules are not sound
  */
 export function decidingAbility(ability: unknown, policy: string): AnyMongoAbility {
-  const standing = standings.get(ability as object) ?? firstStanding(ability, policy)
+  const standing = standings.get(ability as object) ?? firstStanding(ability)
+  if (standing === undefined) throw new PolicyFault(`needs the fact peer.ability, a CASL MongoAbility, and found ${describe(ability)}. Declare use(abilities(...)) above it`, policy)
   if (standing.flaw !== undefined) throw new PolicyFault(standing.flaw, policy)
   return standing.asked
 }
 
-function firstStanding(ability: unknown, policy: string): Standing {
-  if (!isAbility(ability)) throw new PolicyFault(`needs the fact peer.ability, a CASL MongoAbility, and found ${describe(ability)}. Declare use(abilities(...)) above it`, policy)
-  return standingOf(ability, undefined)
+/** What a delivery to this peer depends on, equal for equal rules. Never throws: what is wrong with an ability is said where it is to decide. */
+export function audienceOf(ability: unknown): unknown {
+  const standing = standings.get(ability as object) ?? firstStanding(ability)
+  return standing === undefined || standing.flaw !== undefined ? ability : standing.asked
+}
+
+function firstStanding(ability: unknown): Standing | undefined {
+  return isAbility(ability) ? standingOf(ability, undefined) : undefined
 }
 
 function standingOf(ability: AnyMongoAbility, share: SharedAbilities | undefined): Standing {

@@ -2,8 +2,9 @@ import { nest } from './compose.ts'
 import type { Layer } from './compose.ts'
 import type { ConnectContext, Context, DeliverContext, EventContext, JoinContext, RequestContext } from './context.ts'
 import { ConfigError, deny, Denied, PolicyFault } from './errors.ts'
+import type { At } from './gate.ts'
 import { checkPolicy, ENFORCED, isAudienceHook, OBSERVED, stages, UNORDERED } from './policy.ts'
-import type { AnyPolicy, Hook, Policy, Stage } from './policy.ts'
+import type { AnyPolicy, DeliverNext, Hook, Stage } from './policy.ts'
 
 /** The context of each stage. */
 export interface ContextOf {
@@ -14,35 +15,50 @@ export interface ContextOf {
   readonly deliver: DeliverContext<any>
 }
 
-/** What a combinator takes: policies that give no facts. Their hooks are combined stage by stage. */
-export type Combinable<C> = {
+interface Named {
   readonly name: string
-  readonly request?: (ctx: any, next: any) => unknown
-  readonly connect?: (ctx: any, next: any) => unknown
-  readonly event?: (ctx: C & EventContext<any>, next: any) => unknown
-  readonly join?: (ctx: any, next: any) => unknown
-  readonly deliver?: unknown
-  readonly observe?: unknown
 }
 
-/** A combined policy: it has the stages its parts have. */
-export type Combined<T extends readonly object[]> = { readonly name: string } & { readonly [S in Stage as S extends keyof UnionToIntersection<T[number]> ? S : never]: UnionToIntersection<T[number]>[S & keyof UnionToIntersection<T[number]>] }
-type UnionToIntersection<U> = (U extends unknown ? (value: U) => void : never) extends (value: infer I) => void ? I : never
+/** What a policy looks like to a combinator that stands where the context is `C`: it types the callbacks of the policy. */
+interface PartAt<C> extends Named {
+  readonly connect?: Hook<C>
+  readonly event?: Hook<C>
+  readonly join?: Hook<C>
+  readonly deliver?: ((ctx: C, next: DeliverNext) => undefined | void) | { readonly audience: (peer: any) => any; readonly hook: (ctx: C, next: DeliverNext) => undefined | void }
+}
+
+/** The parts of a combinator. Each is taken as it is; that it may also be a `PartAt` is what gives its callbacks their types. */
+export type Parts<T extends readonly Named[], C> = { readonly [K in keyof T]: T[K] | PartAt<NoInfer<C>> }
+
+/** A combined policy: it has the stages of its parts, and needs what they need together. */
+export type Combined<T extends readonly Named[]> = GivesFacts<T[number]> extends true
+  ? { readonly 'a combinator takes policies that give no facts: declare those with use(...), one by one': T }
+  : Named & { readonly [S in Stage as true extends Has<T[number], S> ? S : never]: Joined<T[number], S> }
+
+type Has<P, S extends Stage> = P extends { readonly [K in S]: unknown } ? true : false
+type HookOf<P, S extends Stage> = P extends { readonly [K in S]?: infer H } ? Exclude<H, undefined> : never
+type ContextIn<H> = H extends { readonly audience: (peer: infer P) => any; readonly hook: (ctx: infer C, next: any) => any } ? WithoutAudience<C> & { readonly peer: P } : H extends (ctx: infer C, next: any) => any ? C : H
+/** A combined delivery is asked for each recipient. */
+type WithoutAudience<C> = 0 extends 1 & C ? unknown : Omit<C, 'audience'>
+/** One hook for the contexts of all of them together. */
+type Joined<P, S extends Stage> = S extends 'deliver' ? (ctx: Together<ContextIn<HookOf<P, S>>>, next: DeliverNext) => undefined | void : Hook<Together<ContextIn<HookOf<P, S>>>>
+type Together<U> = (U extends unknown ? (value: U) => void : never) extends (value: infer I) => void ? I : never
+type GivesFacts<P> = P extends { readonly connect: (ctx: any, next: infer N) => any } ? (N extends (...facts: infer F) => any ? (F extends readonly [] ? false : true) : false) : false
 
 type Part = AnyPolicy
 type Step = (ctx: Context, next: () => void | Promise<void>) => unknown
 
 /** All of them, in this order: a preset in one name. */
-export function every<const T extends readonly { readonly name: string }[]>(...policies: T): Combined<T> {
-  return combine('every', policies, (layers) => (ctx, next) => nest(layers, ctx, next, ctx.scene)) as Combined<T>
+export function every<C = any, const T extends readonly Named[] = readonly Named[]>(...policies: Parts<T, C>): Combined<T> & At<C> {
+  return combine('every', policies, (layers) => (ctx, next) => nest(layers, ctx, next, ctx.scene)) as Combined<T> & At<C>
 }
 
 /**
  * The first of them that agrees. A refusal lets the next one try; a fault refuses the whole. What stands below runs once, after the choice.
  * When all refuse, the first refusal is the answer.
  */
-export function some<const T extends readonly { readonly name: string }[]>(...policies: T): Combined<T> {
-  return combine('some', policies, (layers) => (ctx, next) => choose(layers, 0, ctx, next, undefined)) as Combined<T>
+export function some<C = any, const T extends readonly Named[] = readonly Named[]>(...policies: Parts<T, C>): Combined<T> & At<C> {
+  return combine('some', policies, (layers) => (ctx, next) => choose(layers, 0, ctx, next, undefined)) as Combined<T> & At<C>
 }
 
 /**
@@ -51,13 +67,16 @@ export function some<const T extends readonly { readonly name: string }[]>(...po
  * @example
  * when(({ peer }) => peer.principal.claims.guest === true, rateLimit({ limit: 1, perMs: 1_000 }))
  */
-export function when<const T extends { readonly name: string }>(predicate: (ctx: any) => boolean, policy: T): Combined<[T]> {
+export function when<C = any, const T extends Named = Named>(predicate: (ctx: C) => boolean, policy: T | PartAt<NoInfer<C>>): Combined<readonly [T]> & At<C> {
   if (typeof predicate !== 'function') throw new ConfigError('when takes a predicate and a policy: when((ctx) => boolean, policy).')
-  return combine('when', [policy], (layers) => (ctx, next) => (decides(predicate(ctx)) ? nest(layers, ctx, next, ctx.scene) : next())) as Combined<[T]>
+  return combine('when', [policy], (layers) => (ctx, next) => (decides(predicate(ctx as C)) ? nest(layers, ctx, next, ctx.scene) : next())) as Combined<readonly [T]> & At<C>
 }
 
+/** What `permit` makes: a policy of one stage. */
+export type Permit<S extends Stage> = Named & { readonly [K in S]: K extends 'deliver' ? (ctx: ContextOf[K], next: DeliverNext) => undefined | void : Hook<ContextOf[K]> }
+
 /** A rule in one line: goes on where the predicate answers `true`, and refuses with `FORBIDDEN` elsewhere. */
-export function permit<S extends Stage>(name: string, stage: S, predicate: (ctx: ContextOf[S]) => S extends 'deliver' ? boolean : boolean | Promise<boolean>): Policy & { readonly [K in S]: Hook<ContextOf[S]> } {
+export function permit<S extends Stage>(name: string, stage: S, predicate: (ctx: ContextOf[S]) => S extends 'deliver' ? boolean : boolean | Promise<boolean>): Permit<S> {
   if (!stages.includes(stage)) throw new ConfigError(`permit: ${JSON.stringify(stage)} is not a stage. The stages are ${stages.join(', ')}.`)
   if (typeof predicate !== 'function') throw new ConfigError('permit takes a name, a stage and a predicate: permit("team-rooms", "join", (ctx) => boolean).')
   const hook: Hook<ContextOf[S]> = (ctx, next) => {
@@ -67,11 +86,11 @@ export function permit<S extends Stage>(name: string, stage: S, predicate: (ctx:
   }
   const policy = { name, [stage]: hook }
   checkPolicy(policy, 'permit')
-  return policy as unknown as Policy & { readonly [K in S]: Hook<ContextOf[S]> }
+  return policy as unknown as Permit<S>
 }
 
 /** The policy with its decisions reported and not enforced: how a new rule is tried on live traffic. */
-export function observed<const T extends { readonly name: string }>(policy: T): T {
+export function observed<const T extends Named>(policy: T): T {
   checkPolicy(policy, 'observed')
   return { ...policy, [OBSERVED]: true }
 }

@@ -4,22 +4,27 @@ import type { Coverage } from './coverage.ts'
 import type { Observer, Outcome } from './observe.ts'
 import type { NamespaceOptions } from './options.ts'
 import type { Holes } from './pattern.ts'
-import type { Awaitable, Hook, Policy } from './policy.ts'
+import type { Awaitable, Hook, PLACE, Policy } from './policy.ts'
 
 // What may stand in a declaration. The stage's hook is required here: any function is assignable to an object type whose
 // members are all optional, so with an optional hook every wrong one would pass as "a policy without this stage".
+
+/** Tells the combinators that stand in a declaration which context their callbacks have. Nothing at run time. */
+export interface At<C> {
+  readonly [PLACE]?: (ctx: C) => void
+}
 
 /** What may stand in `.request(...)`. */
 export type RequestItem = Hook<RequestContext> | { readonly name: string; readonly request: Hook<RequestContext> }
 
 /** What may stand in `.connect(...)`. A policy that gives facts belongs in `.use(...)`, whose type passes them on. */
-export type ConnectItem<P extends object> = Hook<ConnectContext<P>> | { readonly name: string; readonly connect: Hook<ConnectContext<P>> }
+export type ConnectItem<P extends object> = Hook<ConnectContext<P>> | ({ readonly name: string; readonly connect: Hook<ConnectContext<P>> } & At<ConnectContext<P>>)
 
 /** What may stand in `.event(name, ...)`. */
-export type EventItem<P extends object, D> = Hook<EventContext<P, D>> | { readonly name: string; readonly event: Hook<EventContext<P, D>> }
+export type EventItem<P extends object, D> = Hook<EventContext<P, D>> | ({ readonly name: string; readonly event: Hook<EventContext<P, D>> } & At<EventContext<P, D>>)
 
 /** What may stand in `.join(pattern, ...)`. */
-export type JoinItem<P extends object, K> = Hook<JoinContext<P, K>> | { readonly name: string; readonly join: Hook<JoinContext<P, K>> }
+export type JoinItem<P extends object, K> = Hook<JoinContext<P, K>> | ({ readonly name: string; readonly join: Hook<JoinContext<P, K>> } & At<JoinContext<P, K>>)
 
 /** A deliver hook as a declaration takes it: returning a promise does not compile. */
 export type DeliverFunction<P extends object, D> = (ctx: DeliverContext<P, D>, next: () => undefined) => undefined | void
@@ -32,7 +37,7 @@ export interface DeliverByAudience<P extends object, D> {
 export type DeliverItem<P extends object, D> =
   | DeliverFunction<P, D>
   | DeliverByAudience<P, D>
-  | { readonly name: string; readonly deliver: DeliverFunction<P, D> | DeliverByAudience<P, D> }
+  | ({ readonly name: string; readonly deliver: DeliverFunction<P, D> | DeliverByAudience<P, D> } & At<DeliverContext<P, D>>)
 
 /** What a gate and the gate of one namespace have in common. `P`: the facts a peer has. `C`: the contract. */
 export interface Declarations<P extends object, C extends ContractShape> {

@@ -10,9 +10,10 @@ import { layerOf, Scope } from './declare.ts'
 import { ConfigError } from './errors.ts'
 import type { Gate, NamespaceGate } from './gate.ts'
 import { defaultLimits, resolveLimits } from './limits.ts'
+import type { Limits } from './limits.ts'
 import type { Observer, Outcome } from './observe.ts'
 import { checkNamespaceOptions, resolveOptions } from './options.ts'
-import type { GuardOptions, NamespaceOptions } from './options.ts'
+import type { GuardOptions, Mode, NamespaceOptions } from './options.ts'
 import { NamespacePlan } from './plan.ts'
 import type { AnyPolicy } from './policy.ts'
 import { validator } from './schema.ts'
@@ -78,6 +79,16 @@ export class Declared {
       this.root,
       this.scopes.filter((scope) => scope.matches(name)),
     )
+  }
+
+  /** Plans are kept, and names come from clients: this is known of a namespace before anything is kept for it. */
+  terms(name: string): { readonly limits: Limits; readonly mode: Mode } {
+    let { limits, mode } = this.core.settings
+    for (const { options } of this.scopes.filter((scope) => scope.matches(name))) {
+      limits = resolveLimits(options.limits, limits, 'gate.of: limits')
+      mode = options.mode ?? mode
+    }
+    return { limits, mode }
   }
 
   forget(name: string): void {

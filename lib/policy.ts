@@ -83,6 +83,9 @@ export const OBSERVED: unique symbol = Symbol.for('portcullis.observed')
 /** The hooks of a policy that take the place of its own where it is only observed, and are enforced there: identity is never only observed. */
 export const ENFORCED: unique symbol = Symbol.for('portcullis.enforced')
 
+/** Exists in types only: where a policy stands, for the callbacks of the combinators that stand there. */
+export declare const PLACE: unique symbol
+
 const KNOWN = new Set<string>(['name', 'observe', ...stages])
 
 /** Checks the shape of a policy when it is declared. @throws ConfigError naming what is wrong. */

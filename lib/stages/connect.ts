@@ -8,6 +8,7 @@ import type { Core } from '../core.ts'
 import { Denied, PolicyFault } from '../errors.ts'
 import { breach, DEPTH, measure } from '../limits.ts'
 import type { Limits } from '../limits.ts'
+import type { Mode } from '../options.ts'
 import { isNamespaceName } from '../pattern.ts'
 import { PeerState } from '../peer.ts'
 import type { NamespacePlan } from '../plan.ts'
@@ -22,6 +23,7 @@ import type { RawClient, RawNamespace, RawServer, RawSocket } from './socket-io.
 // `Server._checkNamespace` is replaced, so that a name is judged before a dynamic namespace of it exists.
 
 const REJECTION = Symbol.for('nodejs.rejection')
+const MAX_SHOWN = 128
 
 /** A CONNECT that is being decided, or whose socket waits for the application's middleware. */
 export interface Pending {
@@ -37,6 +39,8 @@ export interface Entrance {
   plan(namespace: RawNamespace): NamespacePlan
   /** Whether clients may enter a namespace of this name, without compiling anything for it. */
   covers(name: string): boolean
+  /** What holds for a namespace before it exists, without compiling anything for it. */
+  terms(name: string): { readonly limits: Limits; readonly mode: Mode }
   /** Ends the time of declarations. @throws ConfigError when the server cannot be guarded as it is set up */
   seal(): void
   /** Puts the per-socket seams in place. */
@@ -50,10 +54,11 @@ export class ConnectStage {
   readonly #recovery: RecoveryStage
   readonly #pending = new WeakMap<RawClient, Map<RawNamespace, Pending>>()
   readonly #pendingOf = new WeakMap<RawNamespace, number>()
-  /** Dynamic namespaces that exist because a client named them, and that the gate has let nobody into. */
-  readonly #unentered = new WeakSet<RawNamespace>()
+  /** Dynamic namespaces that exist because a client named them, and whether the gate has let anybody in. */
+  readonly #namedByClients = new WeakMap<RawNamespace, 'unentered' | 'entered'>()
   #pendingConnects = 0
   readonly #cleanup: (this: RawSocket) => void
+  readonly #connectError: (this: RawSocket, data: unknown) => void
 
   constructor(core: Core, gate: Entrance, recovery: RecoveryStage) {
     this.#core = core
@@ -63,6 +68,9 @@ export class ConnectStage {
     // Socket.IO calls it whenever it gives up a socket. A listener would not do: applications remove them all.
     this.#cleanup = function () {
       stage.#leave(this)
+    }
+    this.#connectError = function (data) {
+      stage.#tell(this.nsp, this.client, stage.#contextOf(this), data)
     }
   }
 
@@ -94,19 +102,21 @@ export class ConnectStage {
       this.#forget(socket.client, namespace)
       inherited(namespace, '_doConnect').call(namespace, socket, done)
     }
-    // Own already where Socket.IO cleans up empty children.
+    // Own already where Socket.IO cleans up empty children. It does so by name, which may stand for another child by now.
     const remove = namespace._remove
     own._remove = (socket) => {
-      if ((this.#pendingOf.get(namespace) ?? 0) > 0) inherited(namespace, '_remove').call(namespace, socket)
+      const isLive = namespace.server._nsps.get(namespace.name) === namespace
+      if (!isLive || (this.#pendingOf.get(namespace) ?? 0) > 0) inherited(namespace, '_remove').call(namespace, socket)
       else remove.call(namespace, socket)
     }
   }
 
   async #add(namespace: RawNamespace, client: RawClient, given: unknown, done?: (socket: RawSocket) => void): Promise<void> {
-    // A burst of CONNECT packets is one question, and gets one answer.
-    if (this.#pending.get(client)?.has(namespace) === true) return
+    // A burst of CONNECT packets is one question, and gets one answer; also where the function of a dynamic namespace took its time over some.
+    if (this.#pending.get(client)?.has(namespace) === true || client.nsps.has(namespace.name)) return
     const auth = (given ?? {}) as Record<string, unknown>
-    const plan = this.#gate.plan(namespace)
+    const plan = this.#planOf(namespace, client)
+    if (plan === undefined) return
     const resumes = this.#recovery.resumes(namespace, auth)
     const request = client.request ?? undefined
     const handshake = new ConnectHandshake(client, request, auth, this.#core.clock.now())
@@ -133,8 +143,21 @@ export class ConnectStage {
       }
       context.settle({ outcome: 'handled' })
     } catch (error) {
-      if (pending.socket === undefined) this.#refuse(namespace, client, pending, { error, policy: 'gate' })
-      else this.#core.fault(context, error)
+      if (pending.socket?.connected === true) return this.#core.fault(context, error)
+      pending.socket?._cleanup()
+      this.#refuse(namespace, client, pending, { error, policy: 'gate' })
+    }
+  }
+
+  /** Declarations that contradict each other for a namespace show when its first client comes. @returns undefined when the client was refused */
+  #planOf(namespace: RawNamespace, client: RawClient): NamespacePlan | undefined {
+    try {
+      return this.#gate.plan(namespace)
+    } catch (error) {
+      const context = this.#blank(namespace.name)
+      this.#tell(namespace, client, context, connectErrorData(this.#core.refused(context, { error, policy: 'gate' })))
+      this.#discardIfUnused(namespace)
+      return undefined
     }
   }
 
@@ -154,8 +177,8 @@ export class ConnectStage {
   #adopt(pending: Pending, socket: RawSocket): void {
     pending.socket = socket
     // From here on the namespace is the application's: what its own middleware refuses is as in Socket.IO.
-    this.#unentered.delete(socket.nsp)
-    ;(socket as { _cleanup: () => void })._cleanup = this.#cleanup
+    if (this.#namedByClients.has(socket.nsp)) this.#namedByClients.set(socket.nsp, 'entered')
+    Object.assign(socket, { _cleanup: this.#cleanup, _error: this.#connectError })
     this.#gate.install(socket, pending.state)
   }
 
@@ -178,11 +201,21 @@ export class ConnectStage {
     const { context } = pending
     const refusal = this.#core.refused(context, refused)
     this.#forget(client, namespace)
-    const { protocol } = client.conn
-    client._packet({ type: PacketType.CONNECT_ERROR, nsp: namespace.name, data: protocol === 3 ? refusal : connectErrorData(refusal) })
+    this.#tell(namespace, client, context, client.conn.protocol === 3 ? refusal : connectErrorData(refusal))
     context.settle({ outcome: 'refused', refusal, error: refused.error })
     this.#close(pending.state, context)
     this.#discardIfUnused(namespace)
+  }
+
+  /** Writes a CONNECT_ERROR. Details that cannot be encoded must not end the process, nor leave the client without an answer. */
+  #tell(namespace: RawNamespace, client: RawClient, context: ConnectContext, data: unknown): void {
+    const write = (refusal: unknown): void => client._packet({ type: PacketType.CONNECT_ERROR, nsp: namespace.name, data: refusal })
+    try {
+      write(data)
+    } catch (error) {
+      const refusal = this.#core.refused(context, { error, policy: 'wire' })
+      write(client.conn.protocol === 3 ? refusal : connectErrorData(refusal))
+    }
   }
 
   /** The client went away before it had entered. */
@@ -244,32 +277,30 @@ export class ConnectStage {
   #contextOf(socket: RawSocket): ConnectContext {
     const { client, nsp } = socket
     const pending = this.#pending.get(client)?.get(nsp)
-    if (pending !== undefined) return pending.context
-    return this.#blank(nsp.name, socket.handshake)
+    return pending?.context ?? new ConnectContext(this.#core, nsp.name, socket.handshake, undefined, 'connect', this.#gate.stateOf(socket))
   }
 
-  #blank(namespace: string, handshake: Handshake = NO_HANDSHAKE): ConnectContext {
-    return new ConnectContext(this.#core, namespace, handshake, undefined, 'connect', new PeerState(handshake.address, undefined as never))
+  #blank(namespace: string): ConnectContext {
+    return new ConnectContext(this.#core, namespace, NO_HANDSHAKE, undefined, 'connect', new PeerState('', undefined as never))
   }
 
   /** The steps of Socket.IO's own method, with the name judged first and the application's functions contained. */
   #checkNamespace(server: RawServer, name: string, auth: unknown, done: (namespace: RawNamespace | false) => void): void {
-    if (!isNamespaceName(name) || !this.#gate.covers(name)) {
-      this.#unknownNamespace(String(name).slice(0, 128))
-      return done(false)
+    if (!this.#gate.covers(name)) return this.#unknownNamespace(name, done)
+    const { limits, mode } = this.#gate.terms(name)
+    if (!isNamespaceName(name)) {
+      if (mode !== 'observe') return this.#unknownNamespace(name, done)
+      this.#core.unenforced(this.#blank(shown(name)), { error: new Denied('UNKNOWN_NAMESPACE'), policy: 'gate' })
     }
-    const size = measureAuth(auth, this.#core.settings.limits)
-    if (size < 0) {
-      this.#core.refused(this.#blank(name), { error: breach(size), policy: 'limits' })
+    const size = measureAuth(auth, limits)
+    if (size < 0 && (mode !== 'observe' || size === DEPTH)) {
+      this.#core.refused(this.#blank(shown(name)), { error: breach(size), policy: 'limits' })
       return done(false)
     }
     const parents = [...server.parentNsps]
     const ask = (index: number): void => {
       const entry = parents[index]
-      if (entry === undefined) {
-        this.#unknownNamespace(name)
-        return done(false)
-      }
+      if (entry === undefined) return this.#unknownNamespace(name, done)
       const [matcher, parent] = entry
       let answered = false
       const answer = (error: unknown, allow: unknown): void => {
@@ -279,11 +310,11 @@ export class ConnectStage {
         const existing = server._nsps.get(name)
         if (existing !== undefined) return done(existing)
         const child = parent.createChild(name)
-        this.#unentered.add(child)
+        this.#namedByClients.set(child, 'unentered')
         done(child)
       }
       const failed = (error: unknown): void => {
-        this.#core.fault(this.#blank(name), error, 'namespace function')
+        this.#core.fault(this.#blank(shown(name)), error, 'namespace function')
         answer(undefined, false)
       }
       try {
@@ -296,25 +327,41 @@ export class ConnectStage {
     ask(0)
   }
 
-  #unknownNamespace(name: string): void {
-    this.#core.refused(this.#blank(name), { error: new Denied('UNKNOWN_NAMESPACE'), policy: 'gate' })
+  #unknownNamespace(name: string, done: (namespace: false) => void): void {
+    this.#core.refused(this.#blank(shown(name)), { error: new Denied('UNKNOWN_NAMESPACE'), policy: 'gate' })
+    done(false)
   }
 
   /** Takes back a dynamic namespace that exists only because refused clients named it. */
   #discardIfUnused(namespace: RawNamespace): void {
     if ((this.#pendingOf.get(namespace) ?? 0) > 0 || namespace.sockets.size > 0 || namespace._preConnectSockets.size > 0) return
     const { server } = namespace
-    if (!this.#unentered.has(namespace) && server.opts.cleanupEmptyChildNamespaces !== true) return
+    const named = this.#namedByClients.get(namespace)
+    if (named === undefined || (named === 'entered' && server.opts.cleanupEmptyChildNamespaces !== true)) return
     for (const parent of server.parentNsps.values()) {
       if (!parent.children.delete(namespace)) continue
-      namespace.adapter.close()
+      this.#closeAdapter(namespace)
       if (server._nsps.get(namespace.name) === namespace) server._nsps.delete(namespace.name)
+    }
+  }
+
+  #closeAdapter({ name, adapter }: RawNamespace): void {
+    const failed = (error: unknown): void => this.#core.fault(this.#blank(name), error, 'adapter')
+    try {
+      Promise.resolve(adapter.close()).catch(failed)
+    } catch (error) {
+      failed(error)
     }
   }
 }
 
 function measureAuth(auth: unknown, limits: Limits): number {
   return measure([auth], { ...limits, maxBytes: limits.maxAuthBytes })
+}
+
+/** A name a client made up, as records show it. */
+function shown(name: string): string {
+  return name.slice(0, MAX_SHOWN)
 }
 
 /** The handshake as Socket.IO will build it for the socket; `time` is formatted only when somebody reads it. */

@@ -83,7 +83,7 @@ export class EventStage {
     const state = this.#peers.get(socket)
     // After a disconnect in the same burst nothing is decided any more.
     if (state === undefined || !socket.connected) return
-    const data = packet.data as unknown[]
+    const data = payloadOf(packet)
     const name = eventName(data[0])
     data[0] = name
     const plan = state.plan.event(name)
@@ -247,7 +247,7 @@ export class EventStage {
 
   #receiveAck(socket: RawSocket, packet: Packet): void {
     const state = this.#peers.get(socket)
-    const size = measure(packet.data as unknown[], state!.plan.limits)
+    const size = measure(payloadOf(packet), state!.plan.limits)
     if (size < 0) {
       const context = this.#unknown(socket, 'ack')
       const refused = { error: breach(size), policy: 'limits' }
@@ -281,6 +281,11 @@ export class EventStage {
 /** A middleware of the application that threw, as against one that said no. */
 class Failure {
   constructor(readonly cause: unknown) {}
+}
+
+/** The parser lets a packet without any payload through. */
+function payloadOf(packet: Packet): unknown[] {
+  return (packet.data ??= []) as unknown[]
 }
 
 /** The parsers let numbers through as names; tables and listeners are keyed by text. */

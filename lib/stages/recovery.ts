@@ -39,8 +39,10 @@ export class RecoveryStage {
   }
 
   resumes({ server }: RawNamespace, auth: Record<string, unknown>): Resumption | undefined {
+    // Own properties only: this is read before anything was measured, and a getter of a forged prototype throws.
+    if (server.opts.connectionStateRecovery === undefined || !Object.hasOwn(auth, 'pid') || !Object.hasOwn(auth, 'offset')) return undefined
     const { pid, offset } = auth
-    return server.opts.connectionStateRecovery !== undefined && typeof pid === 'string' && typeof offset === 'string' ? { pid, offset } : undefined
+    return typeof pid === 'string' && typeof offset === 'string' ? { pid, offset } : undefined
   }
 
   /** The same credentials without what would restore a session. */

@@ -2,6 +2,8 @@ import { AudienceContext } from '../context.ts'
 import type { Core } from '../core.ts'
 import type { Declared } from '../guard.ts'
 import { ConfigError, PolicyFault } from '../errors.ts'
+import type { Limits } from '../limits.ts'
+import type { Mode } from '../options.ts'
 import type { PeerState } from '../peer.ts'
 import type { NamespacePlan } from '../plan.ts'
 import { ConnectStage } from './connect.ts'
@@ -77,6 +79,10 @@ export class Wiring implements Entrance {
   covers(name: string): boolean {
     if (this.#core.settings.undeclared.namespaces === 'allow' || this.#core.settings.mode === 'observe') return true
     return this.#declared.scopes.some((scope) => scope.matches(name))
+  }
+
+  terms(name: string): { readonly limits: Limits; readonly mode: Mode } {
+    return this.#declared.terms(name)
   }
 
   seal(): void {

@@ -153,6 +153,11 @@ export class RawClient {
     for (const packet of packets) this.#socket.send(`4${packet}`)
   }
 
+  /** Sends one binary attachment, for a packet that has announced it. */
+  attach(data: Uint8Array): void {
+    this.#socket.send(data)
+  }
+
   /** The next packet, not yet taken, that begins so or that the function accepts. */
   next(wanted: string | ((packet: string) => boolean)): Promise<string> {
     const matches = typeof wanted === 'function' ? wanted : (packet: string) => packet.startsWith(wanted)
