@@ -1,0 +1,145 @@
+import { randomUUID } from 'node:crypto'
+import { createServer, type Server as HttpServer } from 'node:http'
+import { fileURLToPath } from 'node:url'
+import express, { type Express } from 'express'
+import { Server, type DefaultEventsMap } from 'socket.io'
+import { createData, type Account, type ChatMessage, type WorkroomData } from './data.ts'
+import { issueToken, subjectOf } from './tokens.ts'
+
+interface SocketData {
+  user: Account
+  documentId?: string
+}
+
+export type WorkroomServer = Server<DefaultEventsMap, DefaultEventsMap, DefaultEventsMap, SocketData>
+
+export interface Workroom {
+  readonly app: Express
+  readonly httpServer: HttpServer
+  readonly io: WorkroomServer
+  readonly data: WorkroomData
+  close(): Promise<void>
+}
+
+/**
+ * The application as its team wrote it, long before it heard of a gate: Express for the page and the sign-in, Socket.IO
+ * for everything live. It works, and it trusts its own page.
+ */
+export function createWorkroom({ secret }: { readonly secret: Uint8Array }): Workroom {
+  const data = createData()
+  const { accounts, documents, messages } = data
+  const app = express()
+  const httpServer = createServer(app)
+  const io: WorkroomServer = new Server(httpServer)
+
+  app.disable('x-powered-by')
+  app.use((_request, response, next) => {
+    response.setHeader('Content-Security-Policy', "default-src 'self'; base-uri 'none'; frame-ancestors 'none'")
+    next()
+  })
+  app.use(express.json())
+  app.use(express.static(fileURLToPath(new URL('./public', import.meta.url))))
+
+  app.get('/accounts', (_request, response) => {
+    response.json([...accounts.values()].map(({ id, name, tenant, role }) => ({ id, name, tenant, role })))
+  })
+
+  app.get('/documents', (_request, response) => {
+    response.json([...documents.values()].map(({ id, tenant, title }) => ({ id, tenant, title })))
+  })
+
+  // A demonstration: whoever asks is who they say. The page says so as well.
+  app.post('/login', async (request, response) => {
+    const { user } = (request.body ?? {}) as { user?: unknown }
+    const account = typeof user === 'string' ? accounts.get(user) : undefined
+    if (account === undefined) {
+      response.status(401).json({ message: 'No such account' })
+      return
+    }
+    response.json({ token: await issueToken(secret, account) })
+  })
+
+  io.use((socket, next) => {
+    subjectOf(secret, (socket.handshake.auth as { token: string }).token).then(
+      (id) => {
+        const user = accounts.get(id ?? '')
+        if (user === undefined) return next(new Error('No such account'))
+        socket.data.user = user
+        next()
+      },
+      (error: Error) => next(error),
+    )
+  })
+
+  const announceRoster = () => {
+    const here = new Map([...io.sockets.sockets.values()].map(({ data: { user, documentId } }) => [user.id, documentId]))
+    const people = [...accounts.values()].map((account) => ({
+      ...account,
+      online: here.has(account.id),
+      documentId: here.get(account.id) ?? null,
+    }))
+    io.emit('roster', { people })
+  }
+
+  io.on('connection', (socket) => {
+    const { user } = socket.data
+    announceRoster()
+    socket.on('disconnect', announceRoster)
+
+    socket.on('doc:open', ({ id }: { id: string }, ack: (document: unknown) => void) => {
+      void socket.join(`doc:${id}`)
+      const document = documents.get(id)
+      if (document === undefined) return
+      const { documentId: previous } = socket.data
+      if (previous !== undefined && previous !== id) void socket.leave(`doc:${previous}`)
+      socket.data.documentId = id
+      ack({ ...document, messages: messages.filter((message) => message.documentId === id).slice(-50) })
+      announceRoster()
+    })
+
+    socket.on('doc:edit', ({ id, text }: { id: string; text: string }, ack: (saved: unknown) => void) => {
+      const document = documents.get(id)
+      if (document === undefined) return
+      document.text = text
+      document.version += 1
+      socket.to(`doc:${id}`).emit('doc:changed', { id, text, version: document.version, by: user.name })
+      ack({ version: document.version })
+    })
+
+    socket.on('doc:typing', ({ id }: { id: string }) => {
+      socket.to(`doc:${id}`).emit('doc:typing', { id, by: user.name })
+    })
+
+    socket.on('chat:send', ({ id, text }: { id: string; text: string }, ack: (message: unknown) => void) => {
+      const message: ChatMessage = { id: randomUUID(), documentId: id, from: user.name, text, at: new Date().toISOString() }
+      messages.push(message)
+      io.to(`doc:${id}`).emit('chat:message', message)
+      ack(message)
+    })
+
+    socket.on('profile:save', (changes: Partial<Account>, ack: (profile: unknown) => void) => {
+      Object.assign(user, changes)
+      announceRoster()
+      const { id, name, role, status } = user
+      ack({ id, name, role, status })
+    })
+
+    // Left from the week the sign-in was written.
+    socket.on('debug:dump', (_question: unknown, ack: (everything: unknown) => void) => {
+      ack({ accounts: [...accounts.values()] })
+    })
+  })
+
+  // For the screen on the wall of the operations room.
+  io.of('/ops').on('connection', (socket) => {
+    const sessions = [...io.sockets.sockets.values()].map(({ data: { user }, handshake }) => ({ user, handshake }))
+    socket.emit('sessions', sessions)
+  })
+
+  const close = async () => {
+    const closed = io.close()
+    httpServer.closeAllConnections()
+    await closed
+  }
+  return { app, httpServer, io, data, close }
+}
