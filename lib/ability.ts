@@ -24,8 +24,6 @@ interface Standing {
   readonly asked: AnyMongoAbility
   /** Why it can decide nothing. */
   readonly flaw: string | undefined
-  /** Where equal rules are looked for again when it is updated. */
-  readonly share: SharedAbilities | undefined
 }
 
 const standings = new WeakMap<object, Standing>()
@@ -52,7 +50,7 @@ export class SharedAbilities {
     const text = textOfRules(rules)
     if (text !== undefined) return this.shared(text)
     const flaw = flawInRules(rules)
-    return flaw === undefined ? standingOf(createMongoAbility([...rules] as never), undefined) : { asked: NOTHING, flaw, share: undefined }
+    return flaw === undefined ? standingOf(createMongoAbility([...rules] as never), undefined) : { asked: NOTHING, flaw }
   }
 
   /** The one ability of these rules, from now on. */
@@ -81,11 +79,11 @@ const NOTHING: AnyMongoAbility = createMongoAbility([])
 /** An ability that nobody can change: that would change the rights of others. */
 function sealed(rules: readonly unknown[]): Standing {
   const unsound = flawInRules(rules)
-  if (unsound !== undefined) return { asked: NOTHING, flaw: unsound, share: undefined }
+  if (unsound !== undefined) return { asked: NOTHING, flaw: unsound }
   freeze(rules)
   const ability: AnyMongoAbility = createMongoAbility(rules as never)
   Object.defineProperty(ability, 'update', { value: refuseUpdate })
-  const standing = { asked: ability, flaw: flawInCompiled(ability), share: undefined }
+  const standing = { asked: ability, flaw: flawInCompiled(ability) }
   standings.set(ability, standing)
   return standing
 }
@@ -123,19 +121,11 @@ function standingOf(ability: AnyMongoAbility, share: SharedAbilities | undefined
   const standing = weigh(ability, share)
   standings.set(ability, standing)
   if (!Object.isFrozen(ability)) {
-    ability.on('update', distrust)
-    ability.on('updated', reconsider)
+    // An update that throws half-way leaves rules of which nobody knows which hold.
+    ability.on('update', () => void standings.set(ability, { asked: ability, flaw: 'the last update() of this ability did not finish' }))
+    ability.on('updated', () => void standings.set(ability, weigh(ability, share)))
   }
   return standing
-}
-
-/** An update that throws half-way leaves rules of which nobody knows which hold. */
-function distrust({ target }: { readonly target: object }): void {
-  standings.set(target, { ...standings.get(target)!, flaw: 'the last update() of this ability did not finish' })
-}
-
-function reconsider({ target }: { readonly target: object }): void {
-  standings.set(target, weigh(target as AnyMongoAbility, standings.get(target)!.share))
 }
 
 /** Never throws: the code that calls `update` has nothing to do with the gate. */
@@ -143,10 +133,10 @@ function weigh(ability: AnyMongoAbility, share: SharedAbilities | undefined): St
   try {
     const text = share === undefined ? undefined : textOfRules(ability.rules)
     const twin = text === undefined ? undefined : share?.shared(text)
-    if (twin !== undefined && isBuiltLike(ability, twin.asked)) return { asked: twin.asked, flaw: twin.flaw ?? flawInIndex(ability), share }
-    return { asked: ability, flaw: flawInRules(ability.rules) ?? flawInCompiled(ability), share }
+    if (twin !== undefined && isBuiltLike(ability, twin.asked)) return { asked: twin.asked, flaw: twin.flaw ?? flawInIndex(ability) }
+    return { asked: ability, flaw: flawInRules(ability.rules) ?? flawInCompiled(ability) }
   } catch (error) {
-    return { asked: ability, flaw: `its rules cannot be read: ${String(error)}`, share }
+    return { asked: ability, flaw: `its rules cannot be read: ${String(error)}` }
   }
 }
 

@@ -90,9 +90,16 @@ export class Deadlines {
     this.#timer = this.#first = this.#last = undefined
   }
 
+  /** A clock that was turned back would hold every entry up by as much: what seems to have begun in the future begins now. */
+  #rebase(now: number): void {
+    const latest = now + this.#ms
+    for (let entry = this.#first; entry !== undefined && entry.at > latest; entry = entry.next) entry.at = latest
+  }
+
   #sweep(): void {
     this.#timer = undefined
     const now = this.#clock.now()
+    this.#rebase(now)
     // Only what was there when the sweep began: an expiry may add a new entry that is due at once.
     const last = this.#last
     for (let entry = this.#first; entry !== undefined && entry.at <= now; entry = this.#first) {

@@ -24,11 +24,12 @@ interface PartAt<C> extends Named {
   readonly connect?: Hook<C>
   readonly event?: Hook<C>
   readonly join?: Hook<C>
-  readonly deliver?: ((ctx: C, next: DeliverNext) => undefined | void) | { readonly audience: (peer: any) => any; readonly hook: (ctx: C, next: DeliverNext) => undefined | void }
+  readonly deliver?: ((ctx: C, next: DeliverNext) => undefined | void) | { readonly audience: (peer: PeerIn<C>) => any; readonly hook: (ctx: C, next: DeliverNext) => undefined | void }
 }
+type PeerIn<C> = C extends { readonly peer: infer P } ? P : object
 
-/** The parts of a combinator. Each is taken as it is; that it may also be a `PartAt` is what gives its callbacks their types. */
-export type Parts<T extends readonly Named[], C> = { readonly [K in keyof T]: T[K] | PartAt<NoInfer<C>> }
+/** The parts of a combinator. They are taken as they are; that they may also be `PartAt` is what gives their callbacks their types. */
+export type Parts<T extends readonly Named[], C> = T | readonly PartAt<NoInfer<C>>[]
 
 /** A combined policy: it has the stages of its parts, and needs what they need together. */
 export type Combined<T extends readonly Named[]> = GivesFacts<T[number]> extends true
@@ -43,7 +44,7 @@ type WithoutAudience<C> = 0 extends 1 & C ? unknown : Omit<C, 'audience'>
 /** One hook for the contexts of all of them together. */
 type Joined<P, S extends Stage> = S extends 'deliver' ? (ctx: Together<ContextIn<HookOf<P, S>>>, next: DeliverNext) => undefined | void : Hook<Together<ContextIn<HookOf<P, S>>>>
 type Together<U> = (U extends unknown ? (value: U) => void : never) extends (value: infer I) => void ? I : never
-type GivesFacts<P> = P extends { readonly connect: (ctx: any, next: infer N) => any } ? (N extends (...facts: infer F) => any ? (F extends readonly [] ? false : true) : false) : false
+type GivesFacts<P> = P extends { readonly connect?: (ctx: any, next: infer N) => any } ? (N extends (...facts: infer F) => any ? (F extends readonly [] ? false : true) : false) : false
 
 type Part = AnyPolicy
 type Step = (ctx: Context, next: () => void | Promise<void>) => unknown
@@ -67,9 +68,9 @@ export function some<C = any, const T extends readonly Named[] = readonly Named[
  * @example
  * when(({ peer }) => peer.principal.claims.guest === true, rateLimit({ limit: 1, perMs: 1_000 }))
  */
-export function when<C = any, const T extends Named = Named>(predicate: (ctx: C) => boolean, policy: T | PartAt<NoInfer<C>>): Combined<readonly [T]> & At<C> {
+export function when<C = any, const T extends readonly [Named] = readonly [Named]>(predicate: (ctx: C) => boolean, ...policy: Parts<T, C>): Combined<T> & At<C> {
   if (typeof predicate !== 'function') throw new ConfigError('when takes a predicate and a policy: when((ctx) => boolean, policy).')
-  return combine('when', [policy], (layers) => (ctx, next) => (decides(predicate(ctx as C)) ? nest(layers, ctx, next, ctx.scene) : next())) as Combined<readonly [T]> & At<C>
+  return combine('when', policy, (layers) => (ctx, next) => (decides(predicate(ctx as C)) ? nest(layers, ctx, next, ctx.scene) : next())) as Combined<T> & At<C>
 }
 
 /** What `permit` makes: a policy of one stage. */
@@ -90,9 +91,10 @@ export function permit<S extends Stage>(name: string, stage: S, predicate: (ctx:
 }
 
 /** The policy with its decisions reported and not enforced: how a new rule is tried on live traffic. */
-export function observed<const T extends Named>(policy: T): T {
-  checkPolicy(policy, 'observed')
-  return { ...policy, [OBSERVED]: true }
+export function observed<C = any, const T extends readonly [Named] = readonly [Named]>(...policy: Parts<T, C>): T[0] & At<C> {
+  const [given] = policy
+  checkPolicy(given, 'observed')
+  return { ...given, [OBSERVED]: true }
 }
 
 /** Among an event's items: takes that event out of the lane, so that it neither waits nor is waited for. */

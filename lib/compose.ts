@@ -158,20 +158,20 @@ class Run<C extends Composable> {
 
     let called = false
     let onStack = true
+    let done = false
     let below: void | Promise<void> = undefined
 
     const next = (facts?: object): void | Promise<void> => {
-      if (called || this.failed || this.closed) return this.#misuse(layer, called, onStack)
+      if (called || this.failed || this.closed) return this.#misuse(layer, called, onStack, done)
       called = true
-      if (onStack) {
-        if (facts !== undefined) this.#accept(facts, layer)
-        return (below = this.enter(index + 1))
-      }
-      // Thrown only while the hook's own call is on the stack; a timer or a promise callback has nobody to catch it.
       try {
         if (facts !== undefined) this.#accept(facts, layer)
         below = this.enter(index + 1)
       } catch (error) {
+        // The hook may swallow it: whatever was not recorded where it was thrown must refuse all the same.
+        this.#stray(error)
+        // Thrown only while the hook's own call is on the stack; a timer or a promise callback has nobody to catch it.
+        if (onStack) throw error
         below = handled(error)
       }
       return below
@@ -182,21 +182,38 @@ class Run<C extends Composable> {
       own = layer.hook(this.ctx, next)
     } catch (error) {
       onStack = false
+      done = true
       this.refuse(error, layer.policy)
       throw error
     }
     onStack = false
-    if (own === undefined && called && !this.failed) return below
-    return isThenable(own) ? this.#wait(own, layer, () => this.#leave(layer, index, called, below)) : this.#leave(layer, index, called, below)
-  }
-
-  #wait(own: PromiseLike<unknown>, layer: Layer<C>, leave: () => void | Promise<void>): Promise<void> {
-    const settled = Promise.resolve(own).then(leave, (error: unknown) => {
+    if (own === undefined && called && !this.failed) {
+      done = true
+      return below
+    }
+    const leave = (): void | Promise<void> => {
+      done = true
+      return this.#leave(layer, index, called, below)
+    }
+    const failed = (error: unknown): never => {
+      done = true
       this.refuse(error, layer.policy)
       throw error
-    })
-    settled.catch(noop)
-    return settled
+    }
+    return this.#wait(own, leave, failed) ?? leave()
+  }
+
+  /** @returns undefined where there is nothing to wait for */
+  #wait(own: unknown, leave: () => void | Promise<void>, failed: (error: unknown) => never): Promise<void> | undefined {
+    try {
+      if (!isThenable(own)) return undefined
+      const settled = Promise.resolve(own).then(leave, failed)
+      settled.catch(noop)
+      return settled
+    } catch (error) {
+      // A `then` that throws when it is looked at, or a promise that was tampered with.
+      return failed(error)
+    }
   }
 
   /** After a hook is done: what it left undone, or the result of what stands below. */
@@ -210,25 +227,21 @@ class Run<C extends Composable> {
     throw fault
   }
 
-  #misuse(layer: Layer<C>, called: boolean, onStack: boolean): void | Promise<void> {
+  #misuse(layer: Layer<C>, called: boolean, onStack: boolean, done: boolean): void | Promise<void> {
     const fault = new PolicyFault(called ? 'called next() twice' : 'called next() after the decision was settled', layer.policy)
     this.refuse(fault, layer.policy)
     if (onStack) throw fault
-    return handled(fault)
+    // A hook that is done has left this call behind, often in a promise it did not return: a rejection would end the process there.
+    return done ? undefined : handled(fault)
   }
 
   #accept(facts: unknown, layer: Layer<C>): void {
     // In Express, `next(error)` refuses; here it must not pass for a set of facts.
-    if (facts instanceof Error) {
-      this.refuse(facts, layer.policy)
-      throw facts
-    }
+    if (facts instanceof Error) throw facts
     try {
       this.ctx.accept(facts as object)
     } catch (cause) {
-      const fault = new PolicyFault((cause as Error).message, layer.policy, { cause })
-      this.refuse(fault, layer.policy)
-      throw fault
+      throw new PolicyFault((cause as Error).message, layer.policy, { cause })
     }
   }
 

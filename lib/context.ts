@@ -1,6 +1,7 @@
 import { AsyncResource } from 'node:async_hooks'
 import type { IncomingHttpHeaders, IncomingMessage } from 'node:http'
 import type { Clock } from './clock.ts'
+import { isThenable } from './compose.ts'
 import type { Ground } from './compose.ts'
 import type { PeerState } from './peer.ts'
 import type { Stage } from './policy.ts'
@@ -60,6 +61,7 @@ export abstract class Context<Peer extends object = object> {
   #now = 0
   #id = ''
   #fates: ((fate: Fate) => void)[] | undefined = undefined
+  #fate: Fate | undefined = undefined
   /** Set on a shadow. */
   #original: Context | undefined = undefined
 
@@ -84,9 +86,10 @@ export abstract class Context<Peer extends object = object> {
     return this.#id === '' ? (this.#id = this.scene.newId()) : this.#id
   }
 
-  /** Calls `fn` once with the final fate of what is being decided. A throw in it is a reported fault. */
+  /** Calls `fn` once with the final fate of what is being decided; at once, where a late hook asks after that. A throw in it is a reported fault. */
   onSettled(fn: (fate: Fate) => void): void {
     if (this.#original !== undefined) this.#original.onSettled(fn)
+    else if (this.#fate !== undefined) this.#tell(fn, this.#fate)
     else if (this.#fates === undefined) this.#fates = [fn]
     else this.#fates.push(fn)
   }
@@ -98,15 +101,21 @@ export abstract class Context<Peer extends object = object> {
 
   /** @internal */
   settle(fate: Fate): void {
+    if (this.#fate !== undefined) return
+    this.#fate = fate
     const fates = this.#fates
     if (fates === undefined) return
     this.#fates = undefined
-    for (const fn of fates) {
-      try {
-        fn(fate)
-      } catch (error) {
-        this.scene.fault(this, error, 'onSettled')
-      }
+    for (const fn of fates) this.#tell(fn, fate)
+  }
+
+  #tell(fn: (fate: Fate) => unknown, fate: Fate): void {
+    const failed = (error: unknown): void => this.scene.fault(this, error, 'onSettled')
+    try {
+      const returned = fn(fate)
+      if (isThenable(returned)) Promise.resolve(returned).catch(failed)
+    } catch (error) {
+      failed(error)
     }
   }
 
@@ -186,9 +195,9 @@ export class ConnectContext<Peer extends object = object> extends Context<Peer> 
     return this.state.facts as Peer
   }
 
-  /** Calls `fn` once when the peer is gone, also when the connect is refused or the client vanishes half-way. */
+  /** Calls `fn` once when the peer is gone, also when the connect is refused or the client vanishes half-way; at once, where a late hook asks after that. */
   onClose(fn: () => void): void {
-    ;(this.state.closers ??= []).push(fn)
+    this.state.onClose(fn, (error) => this.scene.fault(this, error, 'onClose'))
   }
 
   /** @internal */
@@ -218,12 +227,13 @@ export interface PeerSocket {
 /** An event a client has sent. */
 export class EventContext<Peer extends object = object, Data = any> extends Context<Peer> {
   override readonly stage = 'event'
-  /** The arguments, without the ack. Replace them, or their elements, to change what the handler gets. */
-  args: unknown[]
+  #args: unknown[]
   /** @internal */
   answer: unknown = undefined
   /** @internal The async context the handler is to run in. */
   resource: AsyncResource | undefined = undefined
+  /** @internal The ack the handler owes, whatever the application has wrapped it in. */
+  owed: { refuse(refusal: Refusal): void } | undefined = undefined
 
   constructor(
     scene: Scene,
@@ -237,7 +247,7 @@ export class EventContext<Peer extends object = object, Data = any> extends Cont
     readonly state: PeerState,
   ) {
     super(scene)
-    this.args = args
+    this.#args = args
   }
 
   override get peer(): Peer {
@@ -253,12 +263,19 @@ export class EventContext<Peer extends object = object, Data = any> extends Cont
     return this.socket.handshake
   }
 
+  /** The arguments, without the ack. Replace them, or their elements, to change what the handler gets. */
+  get args(): unknown[] {
+    return this.#args
+  }
+  set args(args: unknown[]) {
+    this.#args = checkedArgs(args)
+  }
   /** The first argument. Assigning to it changes what the handler gets. */
   get data(): Data {
-    return this.args[0] as Data
+    return this.#args[0] as Data
   }
   set data(value: Data) {
-    this.args[0] = value
+    this.#args[0] = value
   }
 
   /** @internal An AsyncResource rather than a snapshot: on Node 20 it costs a hundredth of one. */
@@ -270,6 +287,12 @@ export class EventContext<Peer extends object = object, Data = any> extends Cont
   reply(value?: unknown): void {
     this.replied = true
     this.answer = value
+  }
+
+  /** @internal */
+  override settle(fate: Fate): void {
+    this.state.unsettled?.delete(this)
+    super.settle(fate)
   }
 
   protected override copy(): this {
@@ -320,8 +343,7 @@ const EMPTY_PARAMS = Object.freeze(Object.create(null)) as Readonly<Record<strin
 /** A packet about to leave for one recipient. */
 export class DeliverContext<Peer extends object = object, Data = any> extends Context<Peer> {
   override readonly stage = 'deliver'
-  /** The arguments. Replace them rather than change them: other recipients share the originals. */
-  args: readonly unknown[]
+  #args: readonly unknown[]
   /** @internal The audience of the layer being asked, when the packet is asked per recipient. */
   audience: unknown = undefined
 
@@ -337,7 +359,7 @@ export class DeliverContext<Peer extends object = object, Data = any> extends Co
     readonly state: PeerState,
   ) {
     super(scene)
-    this.args = args
+    this.#args = args
   }
 
   override get peer(): Peer {
@@ -353,6 +375,13 @@ export class DeliverContext<Peer extends object = object, Data = any> extends Co
     return this.socket.handshake
   }
 
+  /** The arguments. Replace them rather than change them: other recipients share the originals. */
+  get args(): readonly unknown[] {
+    return this.#args
+  }
+  set args(args: readonly unknown[]) {
+    this.#args = checkedArgs(args)
+  }
   /** The first argument. Assigning to it changes what this recipient gets. */
   get data(): Data {
     return this.args[0] as Data
@@ -409,3 +438,9 @@ export class AudienceContext extends Context implements SharedDeliverContext {
 }
 
 const NOBODY = Object.freeze({})
+
+/** Anything else would fail where a packet is made of it, far from the policy that assigned it. */
+function checkedArgs<T extends readonly unknown[]>(args: T): T {
+  if (!Array.isArray(args)) throw new TypeError('ctx.args takes an array')
+  return args
+}

@@ -30,11 +30,20 @@ export class Core implements Ground<any> {
   }
 
   /** Reports a refusal, or the fault behind it. @returns what the client is told */
-  refused(context: Context, { error, policy }: Refused, enforced = true): Refusal {
-    const refusal = context.stage === 'connect' ? connectRefusalOf(error, context.id) : refusalOf(error, context.id)
+  refused(context: Context, refused: Refused, enforced = true): Refusal {
+    try {
+      return this.#refused(context, refused, enforced)
+    } catch (cause) {
+      // It claims to be a refusal and cannot be read as one.
+      return this.#refused(context, { error: new PolicyFault('threw what cannot be read', refused.policy, { cause }), policy: refused.policy }, enforced)
+    }
+  }
+
+  #refused(context: Context, { error, policy }: Refused, enforced: boolean): Refusal {
+    // A refused join that leaves its handler is one refusal, told under one id.
+    const id = (error instanceof Denied ? error.id : undefined) ?? context.id
+    const refusal = context.stage === 'connect' ? connectRefusalOf(error, id) : refusalOf(error, id)
     if (error instanceof Denied) {
-      // One refusal thrown for several recipients keeps the id of the first.
-      error.id ??= refusal.id
       if (this.observers.wants('denied')) this.observers.tell(new Decision('denied', context, enforced, policy, refusal, error))
     } else {
       this.observers.tell(new Decision('fault', context, enforced, policy, refusal, asFault(error, policy)))

@@ -48,7 +48,12 @@ export interface RefusalDetails {
 const BRAND = Symbol.for('portcullis.error')
 
 function branded(value: unknown, kind: string): boolean {
-  return typeof value === 'object' && value !== null && (value as Record<symbol, unknown>)[BRAND] === kind
+  try {
+    return typeof value === 'object' && value !== null && (value as Record<symbol, unknown>)[BRAND] === kind
+  } catch {
+    // A proxy may throw when it is looked at.
+    return false
+  }
 }
 
 // `Denied` is an Error by prototype only: a refusal under flood must not pay for a stack trace.
@@ -64,7 +69,7 @@ export class Denied extends Stackless {
   readonly details: Readonly<Record<string, unknown>> | undefined
   /** How long to wait before trying again, in milliseconds. */
   readonly retryAfterMs: number | undefined
-  /** The correlation id the client was told; set once the refusal has been reported. */
+  /** Set where the gate throws it into server code, as at `socket.join`: the id of the record. A handler it leaves answers with the same id. */
   id: string | undefined
 
   /** @param reason seen by operators only (the `cause` of the record), never by the client. */

@@ -18,13 +18,25 @@ export interface At<C> {
 export type RequestItem = Hook<RequestContext> | { readonly name: string; readonly request: Hook<RequestContext> }
 
 /** What may stand in `.connect(...)`. A policy that gives facts belongs in `.use(...)`, whose type passes them on. */
-export type ConnectItem<P extends object> = Hook<ConnectContext<P>> | ({ readonly name: string; readonly connect: Hook<ConnectContext<P>> } & At<ConnectContext<P>>)
+export type ConnectItem<P extends object> = Hook<ConnectContext<P>> | ConnectPolicy<P>
+interface ConnectPolicy<P extends object> extends At<ConnectContext<P>> {
+  readonly name: string
+  readonly connect: Hook<ConnectContext<P>>
+}
 
 /** What may stand in `.event(name, ...)`. */
-export type EventItem<P extends object, D> = Hook<EventContext<P, D>> | ({ readonly name: string; readonly event: Hook<EventContext<P, D>> } & At<EventContext<P, D>>)
+export type EventItem<P extends object, D> = Hook<EventContext<P, D>> | EventPolicy<P, D>
+interface EventPolicy<P extends object, D> extends At<EventContext<P, D>> {
+  readonly name: string
+  readonly event: Hook<EventContext<P, D>>
+}
 
 /** What may stand in `.join(pattern, ...)`. */
-export type JoinItem<P extends object, K> = Hook<JoinContext<P, K>> | ({ readonly name: string; readonly join: Hook<JoinContext<P, K>> } & At<JoinContext<P, K>>)
+export type JoinItem<P extends object, K> = Hook<JoinContext<P, K>> | JoinPolicy<P, K>
+interface JoinPolicy<P extends object, K> extends At<JoinContext<P, K>> {
+  readonly name: string
+  readonly join: Hook<JoinContext<P, K>>
+}
 
 /** A deliver hook as a declaration takes it: returning a promise does not compile. */
 export type DeliverFunction<P extends object, D> = (ctx: DeliverContext<P, D>, next: () => undefined) => undefined | void
@@ -37,7 +49,11 @@ export interface DeliverByAudience<P extends object, D> {
 export type DeliverItem<P extends object, D> =
   | DeliverFunction<P, D>
   | DeliverByAudience<P, D>
-  | ({ readonly name: string; readonly deliver: DeliverFunction<P, D> | DeliverByAudience<P, D> } & At<DeliverContext<P, D>>)
+  | DeliverPolicy<P, D>
+interface DeliverPolicy<P extends object, D> extends At<DeliverContext<P, D>> {
+  readonly name: string
+  readonly deliver: DeliverFunction<P, D> | DeliverByAudience<P, D>
+}
 
 /** What a gate and the gate of one namespace have in common. `P`: the facts a peer has. `C`: the contract. */
 export interface Declarations<P extends object, C extends ContractShape> {

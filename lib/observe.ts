@@ -1,3 +1,4 @@
+import { isThenable } from './compose.ts'
 import type { Denied } from './errors.ts'
 import type { Code } from './errors.ts'
 import { PolicyFault } from './errors.ts'
@@ -39,7 +40,7 @@ export class Decision {
   }
   /** Correlation id: the one the client was told. */
   get id(): string {
-    return this.context.id
+    return this.refusal?.id ?? this.context.id
   }
   get code(): Code | undefined {
     return this.refusal?.code
@@ -92,7 +93,7 @@ export class Observers {
   tell(decision: Decision): void {
     const listeners = this.#listeners[decision.outcome]
     if (listeners.length === 0) {
-      if (decision.outcome === 'fault') console.error(decision.error)
+      if (decision.outcome === 'fault') print(decision.error as Error)
       return
     }
     for (const listener of listeners) callObserver(listener, decision)
@@ -103,12 +104,21 @@ export class Observers {
 export function callObserver(observer: Observer, decision: Decision): void {
   try {
     const returned: unknown = observer(decision)
-    if (returned instanceof Promise) returned.catch(logObserver)
+    if (isThenable(returned)) Promise.resolve(returned).catch(logObserver)
   } catch (error) {
     logObserver(error)
   }
 }
 
 function logObserver(error: unknown): void {
-  console.error(new PolicyFault('an observer of decisions failed', 'gate', { cause: error }))
+  print(new PolicyFault('an observer of decisions failed', 'gate', { cause: error }))
+}
+
+/** What was thrown may throw again when it is printed. */
+function print(error: Error): void {
+  try {
+    console.error(error)
+  } catch {
+    console.error(error.message)
+  }
 }

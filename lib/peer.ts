@@ -1,3 +1,4 @@
+import { isThenable } from './compose.ts'
 import type { EventContext } from './context.ts'
 import type { Lane } from './lane.ts'
 import type { NamespacePlan } from './plan.ts'
@@ -13,6 +14,7 @@ export class PeerState {
   /** Admitted events whose fate somebody waits for and that are not settled yet. */
   unsettled: Set<EventContext> | undefined = undefined
   closers: (() => void)[] | undefined = undefined
+  gone = false
   /** When the next `gate:denied` may be sent: those events are limited themselves. */
   noticeAt = 0
 
@@ -21,19 +23,29 @@ export class PeerState {
     readonly plan: NamespacePlan,
   ) {}
 
-  /** Ends what was waiting on this peer. Safe to call again: what was added meanwhile is ended then. */
+  /** Calls `fn` when the peer is gone, which it may be already: a hook may run on past its deadline. */
+  onClose(fn: () => void, failed: (error: unknown) => void): void {
+    if (this.gone) call(fn, failed)
+    else (this.closers ??= []).push(fn)
+  }
+
+  /** Ends what was waiting on this peer. Safe to call again. */
   close(failed: (error: unknown) => void): void {
+    this.gone = true
     this.lane?.clear()
     const { closers, unsettled } = this
     this.closers = this.unsettled = undefined
     for (const context of unsettled ?? []) context.settle({ outcome: 'unacked' })
-    for (const closer of closers ?? []) {
-      try {
-        closer()
-      } catch (error) {
-        failed(error)
-      }
-    }
+    for (const closer of closers ?? []) call(closer, failed)
+  }
+}
+
+function call(fn: () => unknown, failed: (error: unknown) => void): void {
+  try {
+    const returned = fn()
+    if (isThenable(returned)) Promise.resolve(returned).catch(failed)
+  } catch (error) {
+    failed(error)
   }
 }
 

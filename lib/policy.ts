@@ -66,7 +66,7 @@ export interface AnyPolicy {
   readonly connect?: (ctx: any, next: any) => Awaitable
   readonly event?: Hook<any>
   readonly join?: Hook<any>
-  readonly deliver?: DeliverHook<any>
+  readonly deliver?: RecipientHook<any> | { readonly audience: (peer: any) => unknown; readonly hook: (ctx: any, next: any) => undefined | void }
   readonly observe?: (decision: Decision) => void
   /** @internal */
   readonly [UNORDERED]?: boolean
@@ -122,7 +122,7 @@ export function stagesOf(policy: AnyPolicy): Stage[] {
 }
 
 export function describe(value: unknown): string {
-  if (value === null) return 'null'
+  if (value === null || value === undefined) return String(value)
   if (Array.isArray(value)) return 'an array'
   return typeof value === 'object' ? 'an object' : `${typeof value} ${String(value)}`.slice(0, 60)
 }

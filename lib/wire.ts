@@ -33,6 +33,11 @@ export function refusalOf(error: unknown, id: string): Refusal {
   return { code, message, id, ...(retryAfterMs === undefined ? {} : { retryAfterMs }), ...(details === undefined ? {} : { details }) }
 }
 
+/** A refusal without what the application put into it, where that could not be encoded. */
+export function bare({ code, message, id }: Refusal): Refusal {
+  return { code, message, id }
+}
+
 /** The one refusal of the connect stage for a credential that did not prove anything, whatever was wrong with it. */
 const CREDENTIAL_CODES: ReadonlySet<Code> = new Set<Code>(['UNAUTHENTICATED', 'CREDENTIAL_EXPIRED', 'REVOKED'])
 

@@ -31,17 +31,17 @@ export interface AuthorizeOptions<C = any, M extends boolean = boolean> {
 }
 
 /** What `authorize` makes: `C` is the context of the place where it stands, and `P` what the peer there must have. */
-export type AuthorizePolicy<C, P extends Able, R, M> = { readonly name: 'authorize' } & Deciding<C, P, M> & Delivering<C, P, R>
-
-/** A mask changes what is delivered, and has nothing to do anywhere else. */
-type Deciding<C, P extends Able, M> = M extends true ? object : { readonly connect: Hook<C & { readonly peer: P }>; readonly event: Hook<C & { readonly peer: P }>; readonly join: Hook<C & { readonly peer: P }> }
-
-/** A delivery is decided at once, so a resource that is a promise has no place there. */
-type Delivering<C, P extends Able, R> = IsAny<R> extends true ? Deliver<C, P> : R extends PromiseLike<unknown> ? object : Deliver<C, P>
-
-interface Deliver<C, P extends Able> {
-  readonly deliver: { readonly audience: (peer: P) => any; readonly hook: (ctx: C, next: DeliverNext) => undefined | void }
+export interface AuthorizePolicy<C, P extends Able, R, M> {
+  readonly name: 'authorize'
+  readonly connect: Hook<Unmasked<M, C & { readonly peer: P }>>
+  readonly event: Hook<Unmasked<M, C & { readonly peer: P }>>
+  readonly join: Hook<Unmasked<M, C & { readonly peer: P }>>
+  readonly deliver: { readonly audience: (peer: P) => any; readonly hook: (ctx: Immediate<R, C>, next: DeliverNext) => undefined | void }
 }
+
+// Contexts that no place has, so that the mistake is named where it is made.
+type Unmasked<M, C> = M extends true ? { readonly 'a mask belongs at deliver(...) or reply(...)': never } : C
+type Immediate<R, C> = IsAny<R> extends true ? C : [Extract<R, PromiseLike<unknown>>] extends [never] ? C : { readonly 'a delivery is decided at once, and this resource is a promise': never }
 
 /**
  * Goes on only where the ability of the peer permits the action on the resource, as its rules are now.

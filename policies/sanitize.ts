@@ -10,10 +10,12 @@ export type SanitizeOptions =
   | {
       /** `escape` writes special characters as entities, `strip` takes markup out, `reject` refuses what has any. */
       readonly mode: 'escape' | 'strip' | 'reject'
+      readonly html?: never
     }
   | {
       /** Cleans HTML that is meant to be HTML: called with each text, synchronously. Its own result must pass it unchanged. */
       readonly html: (text: string) => string
+      readonly mode?: never
     }
 
 /** What {@link sanitize} makes: a policy of the event stage (on the way in) and of the deliver stage (on the way out). */
@@ -70,8 +72,8 @@ function cleanerOf(options: SanitizeOptions): Clean {
   if (typeof options !== 'object' || options === null) throw new ConfigError(`sanitize: got ${describe(options)}. ${example}`)
   const keys = Object.keys(options)
   if (keys.length !== 1 || (keys[0] !== 'mode' && keys[0] !== 'html')) throw new ConfigError(`sanitize takes a mode or an html function, and nothing else; got ${keys.length === 0 ? 'neither' : keys.join(', ')}. ${example}`)
-  if ('html' in options) {
-    const { html } = options
+  const { mode, html } = options
+  if (keys[0] === 'html') {
     if (typeof html !== 'function') throw new ConfigError(`sanitize: html is a function (text) => string; got ${describe(html)}.`)
     return (text) => {
       const result: unknown = html(text)
@@ -79,15 +81,16 @@ function cleanerOf(options: SanitizeOptions): Clean {
       return result
     }
   }
-  switch (options.mode) {
+  switch (mode) {
     case 'escape':
       return escapeMarkup
     case 'strip':
       return stripMarkup
     case 'reject':
       return (text) => (hasMarkup(text) ? refuse() : text)
+    case undefined:
     default:
-      throw new ConfigError(`sanitize: mode is 'escape', 'strip' or 'reject'; got ${describe(options.mode)}.`)
+      throw new ConfigError(`sanitize: mode is 'escape', 'strip' or 'reject'; got ${describe(mode)}.`)
   }
 }
 

@@ -6,13 +6,14 @@ import { ConnectContext } from '../context.ts'
 import type { Handshake } from '../context.ts'
 import type { Core } from '../core.ts'
 import { Denied, PolicyFault } from '../errors.ts'
-import { breach, DEPTH, measure } from '../limits.ts'
+import { breach, BYTES, DEPTH, measure } from '../limits.ts'
 import type { Limits } from '../limits.ts'
 import type { Mode } from '../options.ts'
 import { isNamespaceName } from '../pattern.ts'
 import { PeerState } from '../peer.ts'
 import type { NamespacePlan } from '../plan.ts'
-import { CLOSING_EVENT, closingData, connectErrorData, refusalOf } from '../wire.ts'
+import { bare, CLOSING_EVENT, closingData, connectErrorData, refusalOf } from '../wire.ts'
+import type { Refusal } from '../wire.ts'
 import { runMiddleware } from './middleware.ts'
 import type { RecoveryStage } from './recovery.ts'
 import { inherited, PacketType } from './socket-io.ts'
@@ -168,7 +169,7 @@ export class ConnectStage {
     if (client.nsps.size + (this.#pending.get(client)?.size ?? 0) >= limits.maxNamespaces) return { error: new Denied('TOO_MANY_CONNECTIONS'), policy: 'limits' }
     const size = measureAuth(auth, limits)
     const refused: Refused | undefined =
-      size < 0 ? { error: breach(size), policy: 'limits' } : plan.covered ? undefined : { error: new Denied('UNKNOWN_NAMESPACE'), policy: 'gate' }
+      size < 0 ? { error: authBreach(size), policy: 'limits' } : plan.covered ? undefined : { error: new Denied('UNKNOWN_NAMESPACE'), policy: 'gate' }
     if (refused === undefined || plan.mode !== 'observe' || size === DEPTH) return refused
     this.#core.unenforced(context, refused)
     return undefined
@@ -270,7 +271,14 @@ export class ConnectStage {
     const policy = `${name} listener`
     const report = error instanceof Denied ? error : new PolicyFault('threw', policy, { cause: error })
     this.#core.refused(context, { error: report, policy })
-    socket.packet({ type: PacketType.EVENT, data: [CLOSING_EVENT, closingData(refusalOf(report, context.id), 'now')] })
+    const write = (refused: Refusal): void => socket.packet({ type: PacketType.EVENT, data: [CLOSING_EVENT, closingData(refused, 'now')] })
+    const refusal = refusalOf(report, context.id)
+    try {
+      write(refusal)
+    } catch (cause) {
+      this.#core.fault(context, cause, 'wire')
+      write(bare(refusal))
+    }
     socket.disconnect()
   }
 
@@ -294,7 +302,7 @@ export class ConnectStage {
     }
     const size = measureAuth(auth, limits)
     if (size < 0 && (mode !== 'observe' || size === DEPTH)) {
-      this.#core.refused(this.#blank(shown(name)), { error: breach(size), policy: 'limits' })
+      this.#core.refused(this.#blank(shown(name)), { error: authBreach(size), policy: 'limits' })
       return done(false)
     }
     const parents = [...server.parentNsps]
@@ -357,6 +365,10 @@ export class ConnectStage {
 
 function measureAuth(auth: unknown, limits: Limits): number {
   return measure([auth], { ...limits, maxBytes: limits.maxAuthBytes })
+}
+
+function authBreach(result: number): Denied {
+  return result === BYTES ? new Denied('PAYLOAD_TOO_LARGE', { limit: 'maxAuthBytes' }) : breach(result)
 }
 
 /** A name a client made up, as records show it. */

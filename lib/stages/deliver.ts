@@ -101,10 +101,10 @@ export class DeliverStage {
       this.#core.fault(this.#context(socket, String((packet.data as unknown[])[0]), [], state), error, 'deliver')
       outcome = DROP
     }
+    // The listeners first: one of them may send something itself, and its packet would use up this mark.
+    if (outcome !== DROP) inherited(socket, 'notifyOutgoingListeners').call(socket, outcome === PASS ? packet : outcome.packet)
     if (outcome === PASS) this.#marks.delete(socket.client)
     else this.#marks.set(socket.client, { packet, instead: outcome === DROP ? undefined : outcome })
-    if (outcome === DROP) return
-    inherited(socket, 'notifyOutgoingListeners').call(socket, outcome === PASS ? packet : outcome.packet)
   }
 
   #outcome(socket: RawSocket, packet: Packet, state: PeerState): Outcome {

@@ -11,7 +11,7 @@ import { isReservedEvent, isWildcardProof } from '../pattern.ts'
 import type { PeerState } from '../peer.ts'
 import type { EventPlan, ReplyPlan } from '../plan.ts'
 import type { Validated, Validator } from '../schema.ts'
-import { DENIED_EVENT, defaultAckRefusal, deniedEventData } from '../wire.ts'
+import { bare, DENIED_EVENT, defaultAckRefusal, deniedEventData } from '../wire.ts'
 import type { Refusal } from '../wire.ts'
 import { runMiddleware } from './middleware.ts'
 import { inherited, PacketType } from './socket-io.ts'
@@ -133,16 +133,27 @@ export class EventStage {
     if (wantsAck && plan.declared && !context.replied && isUnheard(socket, context.event)) {
       return this.#refuse(socket, context, packet, { error: new Denied('UNKNOWN_EVENT'), policy: 'gate' })
     }
+    let event: unknown[]
+    try {
+      event = [context.event, ...context.args]
+    } catch (error) {
+      // A policy has left a proxy there that throws when it is read.
+      return this.#refuse(socket, context, packet, { error, policy: 'gate' })
+    }
     this.#core.admitted(context)
-    const event = [context.event, ...context.args]
+    if (context.awaited) (state.unsettled ??= new Set()).add(context)
     if (wantsAck) {
       const pending = new PendingAck(this.#core, socket, context, packet.id!, plan.reply)
       this.#core.acks.push(pending, context.now)
-      if (context.awaited) (state.unsettled ??= new Set()).add(context)
       if (context.replied) return pending.reply(context.answer)
+      context.owed = pending
       event.push(pending.callback())
     } else if (context.replied) {
       return context.settle({ outcome: 'replied', value: context.answer })
+    } else if (context.awaited && socket.fns.length > 0) {
+      // `socket.use` may keep it for ever, and somebody waits for its fate.
+      const kept = this.#core.acks.add(() => context.settle({ outcome: 'unacked' }))
+      context.onSettled(() => kept.cancel())
     }
     packet.id = undefined
     packet.data = event
@@ -223,7 +234,7 @@ export class EventStage {
   /** A handler failed: its ack, if it still owes one, says so; without one, `gate:denied` does. */
   #answerFailure(socket: RawSocket, context: EventContext, error: unknown, event: readonly unknown[], policy: string): void {
     const refusal = this.#core.refused(context, { error, policy })
-    const pending = (event.at(-1) as { [ANSWERS]?: PendingAck } | undefined)?.[ANSWERS]
+    const pending = context.owed ?? (event.at(-1) as { [ANSWERS]?: PendingAck } | undefined)?.[ANSWERS]
     if (pending !== undefined) pending.refuse(refusal)
     else if (!context.wantsAck) this.#notify(socket, context, refusal)
     context.settle({ outcome: 'failed', error })
@@ -239,10 +250,12 @@ export class EventStage {
   #notify(socket: RawSocket, context: EventContext, refusal: Refusal): void {
     if (!this.#core.settings.refusalEvent) return
     const { state, now } = context
-    const at = Math.max(state.noticeAt, now)
+    // Never more than a burst ahead of a clock that stands still; it is where the clock was turned back.
+    const at = state.noticeAt > now + NOTICE_BURST_MS ? now : Math.max(state.noticeAt, now)
     if (at + NOTICE_INTERVAL_MS - now > NOTICE_BURST_MS) return
     state.noticeAt = at + NOTICE_INTERVAL_MS
-    send(this.#core, socket, context, { type: PacketType.EVENT, data: [DENIED_EVENT, deniedEventData(context.event.slice(0, MAX_ECHO), refusal)] })
+    const notice = (refused: Refusal): Packet => ({ type: PacketType.EVENT, data: [DENIED_EVENT, deniedEventData(context.event.slice(0, MAX_ECHO), refused)] })
+    if (!send(this.#core, socket, context, notice(refusal))) send(this.#core, socket, context, notice(bare(refusal)))
   }
 
   #receiveAck(socket: RawSocket, packet: Packet): void {
@@ -333,7 +346,6 @@ class PendingAck extends Deadline {
     if (this.#answered) return
     this.#answered = true
     this.cancel()
-    this.context.state.unsettled?.delete(this.context)
     sendRefusal(this.core, this.socket, this.context, this.id, refusal)
   }
 
@@ -345,7 +357,6 @@ class PendingAck extends Deadline {
 
   #finish(args: unknown[], fate: { outcome: 'acked'; args: unknown[] } | { outcome: 'replied'; value: unknown }): void {
     const { plan, context } = this
-    context.state.unsettled?.delete(context)
     if (plan === undefined) this.#send(args)
     else if (plan.validate === undefined) this.#deliver(args, plan)
     else this.#check(args, plan, plan.validate)
@@ -379,8 +390,13 @@ class PendingAck extends Deadline {
     const { socket, context } = this
     const outgoing = new DeliverContext(this.core, socket, context.namespace, context.event, args, 'reply', context.state)
     const verdict = plan.deliver.chain(outgoing)
-    if (verdict !== undefined) sendRefusal(this.core, socket, context, this.id, this.core.refused(outgoing, verdict))
-    else this.#send(outgoing.args as unknown[])
+    if (verdict === undefined) {
+      this.#send(outgoing.args as unknown[])
+      return outgoing.settle({ outcome: 'handled' })
+    }
+    const refusal = this.core.refused(outgoing, verdict)
+    sendRefusal(this.core, socket, context, this.id, refusal)
+    outgoing.settle({ outcome: 'refused', refusal, error: verdict.error })
   }
 
   #send(args: unknown[]): void {
@@ -407,8 +423,7 @@ function sendRefusal(core: Core, socket: RawSocket, context: EventContext, id: n
     data = defaultAckRefusal(refusal)
   }
   if (send(core, socket, context, { type: PacketType.ACK, id, data })) return
-  const { code, message, id: correlation } = refusal
-  send(core, socket, context, { type: PacketType.ACK, id, data: defaultAckRefusal({ code, message, id: correlation }) })
+  send(core, socket, context, { type: PacketType.ACK, id, data: defaultAckRefusal(bare(refusal)) })
 }
 
 /** Writes a packet of the gate itself. @returns false when it could not be encoded */

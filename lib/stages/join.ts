@@ -1,11 +1,11 @@
-import type { Refused } from '../compose.ts'
+import type { Refused, Verdict } from '../compose.ts'
 import { JoinContext } from '../context.ts'
 import type { Core } from '../core.ts'
 import { Denied, PolicyFault } from '../errors.ts'
 import { OWN_PREFIX } from '../wire.ts'
 import type { PeerState } from '../peer.ts'
 import type { NamespacePlan } from '../plan.ts'
-import { inherited } from './socket-io.ts'
+import { underlying } from './socket-io.ts'
 import type { BroadcastOptions, RawNamespace, RawSocket } from './socket-io.ts'
 
 // Seam (Socket.IO 4.8.4): `socket.join`, which knows the actor and where `io.socketsJoin` ends on every node, with a
@@ -20,9 +20,13 @@ export class JoinStage {
   #loops = 0
   readonly #join: (this: RawSocket, rooms: unknown) => unknown
 
-  constructor(core: Core, peers: WeakMap<object, PeerState>) {
+  /** Whether a name is the id of a socket that may be recovered. */
+  readonly #isAway: (name: unknown) => boolean
+
+  constructor(core: Core, peers: WeakMap<object, PeerState>, isAway: (name: unknown) => boolean) {
     this.#core = core
     this.#peers = peers
+    this.#isAway = isAway
     const stage = this
     this.#join = function (rooms) {
       return stage.#enter(this, rooms)
@@ -36,14 +40,15 @@ export class JoinStage {
 
   guardAdapter(namespace: RawNamespace, plan: () => NamespacePlan): void {
     const { adapter } = namespace
+    const [addAll, apply] = [underlying(adapter, 'addAll'), underlying(adapter, 'apply')]
     adapter.addAll = (id, rooms) => {
-      if (rooms === this.#admitted || !plan().guardsRooms) return inherited(adapter, 'addAll').call(adapter, id, rooms)
-      return inherited(adapter, 'addAll').call(adapter, id, this.#filter(namespace, id, rooms))
+      if (rooms === this.#admitted || !plan().guardsRooms) return addAll().call(adapter, id, rooms)
+      return addAll().call(adapter, id, this.#filter(namespace, id, rooms))
     }
     adapter.apply = (options: BroadcastOptions, callback) => {
       this.#loops++
       try {
-        return inherited(adapter, 'apply').call(adapter, options, callback)
+        return apply().call(adapter, options, callback)
       } finally {
         this.#loops--
       }
@@ -52,24 +57,28 @@ export class JoinStage {
 
   #enter(socket: RawSocket, given: unknown): unknown {
     const state = this.#peers.get(socket)!
-    const rooms: unknown[] = Array.isArray(given) ? given : [given]
-    const pending: Promise<Refused | undefined>[] = []
+    const rooms = new Set<unknown>(Array.isArray(given) ? given : [given])
+    let before = 0
+    const verdicts: (Verdict | Promise<Verdict>)[] = []
     const contexts: JoinContext[] = []
     for (const room of rooms) {
       if (room === socket.id) continue
       const context = new JoinContext(this.#core, socket, state.plan.name, String(room), 'join', state)
-      const verdict = this.#decide(socket, room, state, context, contexts.length)
+      const verdict = this.#decide(socket, room, state, context, before)
+      if (!isIn(socket, room)) before++
       contexts.push(context)
-      if (verdict instanceof Promise) pending.push(verdict)
-      else if (verdict !== undefined) return this.#refuse(context, verdict, contexts)
+      verdicts.push(verdict)
+      if (verdict !== undefined && !(verdict instanceof Promise)) return this.#refuse(context, verdict, contexts)
     }
-    if (pending.length === 0) return this.#admit(socket, rooms, contexts)
+    if (verdicts.every((verdict) => verdict === undefined)) return this.#admit(socket, rooms, contexts)
     state.plan.sawAsynchronousJoin = true
 
-    const joined = Promise.all(pending).then((verdicts) => {
-      const index = verdicts.findIndex((verdict) => verdict !== undefined)
-      if (index !== -1) throw this.#denied(contexts[index]!, verdicts[index]!, contexts)
-      if (socket.connected || socket.nsp._preConnectSockets.has(socket.id)) return this.#admit(socket, rooms, contexts) as void
+    const joined = Promise.all(verdicts).then((late) => {
+      const index = late.findIndex((verdict) => verdict !== undefined)
+      if (index !== -1) throw this.#denied(contexts[index]!, late[index]!, contexts)
+      // Others may have been decided at the same time.
+      if (state.plan.mode !== 'observe' && roomsOf(socket, rooms) > state.plan.limits.maxRooms) throw this.#denied(contexts.at(-1)!, tooMany(), contexts)
+      if (socket.connected || socket.nsp._preConnectSockets.get(socket.id) === socket) return this.#admit(socket, rooms, contexts) as void
       for (const context of contexts) context.settle({ outcome: 'unacked' })
     })
     // Reported already; a handler that does not wait for it must not end the process.
@@ -77,7 +86,7 @@ export class JoinStage {
     return joined
   }
 
-  #decide(socket: RawSocket, room: unknown, state: PeerState, context: JoinContext, before: number): Refused | undefined | Promise<Refused | undefined> {
+  #decide(socket: RawSocket, room: unknown, state: PeerState, context: JoinContext, before: number): Verdict | Promise<Verdict> {
     const { plan } = state
     const barred = this.#bar(socket, room, plan, before)
     if (barred !== undefined) {
@@ -93,26 +102,22 @@ export class JoinStage {
     return chain(context)
   }
 
-  /** What is refused whatever was declared. `before`: how many rooms of the same call stand before this one. */
-  #bar(socket: RawSocket, room: unknown, plan: NamespacePlan, before: number): Refused | undefined {
-    const { nsp, adapter } = socket
-    // A room named like another socket's id hears what is meant for that socket alone.
-    if (nsp.sockets.has(room as string) || (typeof room === 'string' && room.startsWith(OWN_PREFIX))) return { error: new Denied('FORBIDDEN'), policy: 'gate' }
-    const own = adapter.sids.get(socket.id)
-    if (own !== undefined && own.size + before > plan.limits.maxRooms && !own.has(room)) return { error: new Denied('FORBIDDEN', { limit: 'maxRooms' }), policy: 'limits' }
-    return undefined
+  /** What is refused whatever was declared. `before`: how many rooms of the same call come to it before this one. */
+  #bar(socket: RawSocket, room: unknown, plan: NamespacePlan, before: number): Verdict {
+    // A room named like another socket's id hears what is meant for that socket alone, also while it is away and may be recovered.
+    if (socket.nsp.sockets.has(room as string) || this.#isAway(room) || (typeof room === 'string' && room.startsWith(OWN_PREFIX))) return { error: new Denied('FORBIDDEN'), policy: 'gate' }
+    return !isIn(socket, room) && roomsOf(socket) + before >= plan.limits.maxRooms ? tooMany() : undefined
   }
 
-  #admit(socket: RawSocket, rooms: unknown[], contexts: readonly JoinContext[]): unknown {
+  #admit(socket: RawSocket, rooms: Set<unknown>, contexts: readonly JoinContext[]): unknown {
     for (const context of contexts) {
       this.#core.admitted(context)
       context.settle({ outcome: 'handled' })
     }
-    const set = new Set(rooms)
     const outer = this.#admitted
-    this.#admitted = set
+    this.#admitted = rooms
     try {
-      return socket.adapter.addAll(socket.id, set)
+      return socket.adapter.addAll(socket.id, rooms)
     } finally {
       this.#admitted = outer
     }
@@ -129,8 +134,8 @@ export class JoinStage {
   #denied(context: JoinContext, refused: Refused, contexts: readonly JoinContext[]): Denied {
     const refusal = this.#core.refused(context, refused)
     for (const each of contexts) each.settle({ outcome: 'refused', refusal, error: refused.error })
-    if (refused.error instanceof Denied) return refused.error
-    const denied = new Denied(refusal.code, undefined, refused.error)
+    // A new one for each refusal: it carries the id of this one, and policies may throw the same object again.
+    const denied = new Denied(refusal.code, { ...refusal.details, ...(refusal.retryAfterMs === undefined ? {} : { retryAfterMs: refusal.retryAfterMs }) }, refused.error)
     denied.id = refusal.id
     return denied
   }
@@ -140,6 +145,7 @@ export class JoinStage {
     const socket = namespace.sockets.get(id) ?? namespace._preConnectSockets.get(id)
     const state = socket === undefined ? undefined : this.#peers.get(socket)
     const kept = new Set<unknown>()
+    let before = 0
     for (const room of rooms) {
       if (room === id) {
         kept.add(room)
@@ -147,16 +153,33 @@ export class JoinStage {
       }
       if (socket === undefined || state === undefined) continue
       const context = new JoinContext(this.#core, socket, namespace.name, String(room), 'join', state)
-      const verdict = this.#decide(socket, room, state, context, kept.size)
+      const verdict = this.#decide(socket, room, state, context, before)
       const refused = verdict instanceof Promise ? { error: new PolicyFault('an asynchronous join policy cannot decide for adapter.addAll; use socket.join', 'join'), policy: 'join' } : verdict
       if (refused === undefined) {
         this.#core.admitted(context)
         context.settle({ outcome: 'handled' })
         kept.add(room)
+        if (!isIn(socket, room)) before++
       } else this.#denied(context, refused, [context])
     }
     return kept
   }
+}
+
+function isIn({ id, adapter }: RawSocket, room: unknown): boolean {
+  return adapter.sids.get(id)?.has(room) === true
+}
+
+/** How many rooms a socket is in, with those it comes to; its own is not counted. */
+function roomsOf(socket: RawSocket, more: Iterable<unknown> = []): number {
+  const own = socket.adapter.sids.get(socket.id)
+  let size = own === undefined ? 0 : own.has(socket.id) ? own.size - 1 : own.size
+  for (const room of more) if (room !== socket.id && !isIn(socket, room)) size++
+  return size
+}
+
+function tooMany(): Refused {
+  return { error: new Denied('FORBIDDEN', { limit: 'maxRooms' }), policy: 'limits' }
 }
 
 function noop(): void {}

@@ -3,7 +3,7 @@ import { ConnectContext, DeliverContext, JoinContext } from '../context.ts'
 import { Denied } from '../errors.ts'
 import { identityOf } from '../peer.ts'
 import type { PeerState } from '../peer.ts'
-import { inherited, PacketType } from './socket-io.ts'
+import { inherited, PacketType, underlying } from './socket-io.ts'
 import type { RawAdapter, RawClient, RawNamespace, RawSession, RawSocket, RestoredSession } from './socket-io.ts'
 
 // Seam (Socket.IO 4.8.4): connection state recovery happens in `_createSocket` and in the Socket constructor, before any
@@ -21,6 +21,8 @@ export class RecoveryStage {
   readonly #peers: WeakMap<object, PeerState>
   /** Socket ids that are being restored right now. */
   readonly #restoring = new Set<string>()
+  /** Ids of sockets that may come back, and until when: in the order in which that ends. */
+  readonly #away = new Map<string, number>()
 
   constructor(core: Core, peers: WeakMap<object, PeerState>) {
     this.#core = core
@@ -30,12 +32,31 @@ export class RecoveryStage {
   /** Keeps whose session it is with the session. */
   guardAdapter(namespace: RawNamespace): void {
     const { adapter } = namespace
-    if (namespace.server.opts.connectionStateRecovery === undefined || typeof adapter.persistSession !== 'function') return
+    const { connectionStateRecovery } = namespace.server.opts
+    if (connectionStateRecovery === undefined || typeof adapter.persistSession !== 'function') return
+    const persist = underlying(adapter, 'persistSession')
     adapter.persistSession = (session) => {
       const state = this.#peers.get(namespace.sockets.get(session.sid) ?? NOBODY)
       const subject = state === undefined ? session.subject : identityOf(state.facts)
-      inherited(adapter, 'persistSession').call(adapter, subject === undefined ? session : { ...session, subject })
+      this.#expect(session.sid, connectionStateRecovery.maxDisconnectionDuration ?? DEFAULT_AWAY_MS)
+      persist().call(adapter, subject === undefined ? session : { ...session, subject })
     }
+  }
+
+  /** Whether a name is the id of a socket that may come back. Nobody else may take a room of that name meanwhile. */
+  isAway(name: unknown): boolean {
+    const until = this.#away.get(name as string)
+    return until !== undefined && until > this.#core.clock.now()
+  }
+
+  #expect(sid: string, ms: number): void {
+    const now = this.#core.clock.now()
+    for (const [id, until] of this.#away) {
+      if (until > now) break
+      this.#away.delete(id)
+    }
+    this.#away.delete(sid)
+    this.#away.set(sid, now + ms)
   }
 
   resumes({ server }: RawNamespace, auth: Record<string, unknown>): Resumption | undefined {
@@ -124,6 +145,7 @@ export class RecoveryStage {
     if (rooms.length > 0) inherited(adapter, 'addAll').call(adapter, socket.id, new Set(rooms))
     for (const packet of latest.missedPackets) this.#replay(socket, state, packet)
     namespace._doConnect(socket, done)
+    this.#away.delete(socket.id)
     return true
   }
 
@@ -174,14 +196,17 @@ export class RecoveryStage {
     const refused = deliver === 'deny' ? { error: new Denied('UNKNOWN_EVENT'), policy: 'gate' } : deliver.chain(context)
     if (refused !== undefined) {
       const enforced = plan.mode !== 'observe'
-      this.#core.refused(context, refused, enforced)
-      if (enforced) return
+      const refusal = this.#core.refused(context, refused, enforced)
+      if (enforced) return context.settle({ outcome: 'refused', refusal, error: refused.error })
     }
+    context.settle({ outcome: 'handled' })
     socket.packet({ type: PacketType.EVENT, data: [name, ...context.args, packet.at(-1)] })
   }
 }
 
 const NOBODY = {}
+/** As long as Socket.IO keeps a session where nothing else is said. */
+const DEFAULT_AWAY_MS = 2 * 60 * 1000
 
 function keep(adapter: RawAdapter, session: RawSession): void {
   const { sid, pid, rooms, data, subject } = session

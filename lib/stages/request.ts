@@ -5,7 +5,7 @@ import type { Chain, Refused } from '../compose.ts'
 import { RequestContext } from '../context.ts'
 import type { Core } from '../core.ts'
 import { ConfigError, Denied } from '../errors.ts'
-import { httpAnswer } from '../wire.ts'
+import { bare, httpAnswer } from '../wire.ts'
 import type { Refusal } from '../wire.ts'
 import { runMiddleware } from './middleware.ts'
 import type { EngineRequest, RawConnection, RawEngine, RawServer } from './socket-io.ts'
@@ -182,11 +182,16 @@ export class RequestStage {
 
   #refuse(context: RequestContext, response: unknown, refused: Refused): void {
     const refusal = this.#core.refused(context, refused)
+    const write = (refused: Refusal): void => {
+      if (context.upgrade) answerUpgrade(context.request, refused)
+      else answerRequest(response as ServerResponse, refused)
+    }
     try {
-      if (context.upgrade) answerUpgrade(context.request, refusal)
-      else answerRequest(response as ServerResponse, refusal)
+      write(refusal)
     } catch (error) {
+      // Details that cannot be encoded: the client is answered all the same.
       this.#core.fault(context, error, 'wire')
+      write(bare(refusal))
     }
     context.settle({ outcome: 'refused', refusal, error: refused.error })
   }

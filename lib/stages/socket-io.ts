@@ -157,11 +157,17 @@ export interface RawServer {
   readonly _nsps: Map<string, RawNamespace>
   readonly parentNsps: Map<NamespaceMatcher, RawParent>
   readonly engine: RawEngine | undefined
-  readonly opts: { connectionStateRecovery?: { skipMiddlewares?: boolean }; cleanupEmptyChildNamespaces?: boolean; allowEIO3?: boolean; transports?: string[]; maxHttpBufferSize?: number }
+  readonly opts: { connectionStateRecovery?: { skipMiddlewares?: boolean; maxDisconnectionDuration?: number }; cleanupEmptyChildNamespaces?: boolean; allowEIO3?: boolean; transports?: string[]; maxHttpBufferSize?: number }
   bind(engine: RawEngine): unknown
   to(room: unknown): { readonly constructor: { readonly prototype: object } }
   _checkNamespace(name: string, auth: unknown, done: (namespace: RawNamespace | false) => void): void
   close(done?: (error?: Error) => void): Promise<void>
+}
+
+/** The method an object has at this moment: one of its own, else whatever it inherits whenever it is asked for. */
+export function underlying<T extends object, K extends keyof T>(object: T, key: K): () => T[K] {
+  const own = Object.getOwnPropertyDescriptor(object, key)?.value as T[K] | undefined
+  return own === undefined ? () => inherited(object, key) : () => own
 }
 
 /** The method an object inherits, under whatever was assigned to the object itself. */

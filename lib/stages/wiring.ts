@@ -38,7 +38,7 @@ export class Wiring implements Entrance {
     this.#recovery = new RecoveryStage(core, this.peers)
     this.#connect = new ConnectStage(core, this, this.#recovery)
     this.#event = new EventStage(core, this.peers)
-    this.#join = new JoinStage(core, this.peers)
+    this.#join = new JoinStage(core, this.peers, (name) => this.#recovery.isAway(name))
     this.#deliver = new DeliverStage(core, this.peers)
     // First what can refuse the set-up, so that a refused server is left as it was.
     new RequestStage(core, () => declared.request()).install(server)

@@ -130,7 +130,7 @@ export function describeStore(name: string, make: () => StoreUnderTest | Promise
       })
 
       test('gives a limit once, also to many who ask at the same time', async () => {
-        const answers = await Promise.all(Array.from({ length: 50 }, () => consume('k', 10, 60_000)))
+        const answers = await Promise.all(Array.from({ length: 50 }, async () => consume('k', 10, 60_000)))
         expect(answers.filter((wait) => wait === 0)).toHaveLength(10)
       })
     })
@@ -209,7 +209,7 @@ export function describeStore(name: string, make: () => StoreUnderTest | Promise
       })
 
       test('is true for one of many who ask at the same time', async () => {
-        const answers = await Promise.all(Array.from({ length: 50 }, () => claim(60_000)))
+        const answers = await Promise.all(Array.from({ length: 50 }, async () => claim(60_000)))
         expect(answers.filter(Boolean)).toHaveLength(1)
       })
     })
@@ -224,7 +224,7 @@ export function describeStore(name: string, make: () => StoreUnderTest | Promise
 
       test('gives it to one of many who ask at the same time', async () => {
         await store.set('ticket', 'v', 60_000)
-        const answers = await Promise.all(Array.from({ length: 50 }, () => store.take('ticket')))
+        const answers = await Promise.all(Array.from({ length: 50 }, async () => store.take('ticket')))
         expect(answers.filter((answer) => answer !== undefined)).toEqual(['v'])
       })
     })
@@ -246,7 +246,7 @@ export function describeStore(name: string, make: () => StoreUnderTest | Promise
       })
 
       test('loses nothing where many add at the same time', async () => {
-        const answers = await Promise.all(Array.from({ length: 50 }, () => store.add('n', 1, 60_000)))
+        const answers = await Promise.all(Array.from({ length: 50 }, async () => store.add('n', 1, 60_000)))
         expect([...answers].sort((a, b) => a - b)).toEqual(Array.from({ length: 50 }, (_, index) => index + 1))
       })
 

@@ -213,7 +213,7 @@ describe('what an attacker would try', () => {
     expect(await attack(page, name)).toMatchObject({ verdict: 'refused', code })
 
     const id = await refusal(page, code).locator('.id').innerText()
-    await page.locator(`[data-testid=decision][title="${id}"][data-code=${code}]`).waitFor()
+    await page.locator(`[data-testid=decision][title="${id}"][data-code=${code}]`).first().waitFor()
     await page.locator(`[data-testid=decision][data-stage=${stage}][data-what="${what}"][data-code=${code}]`).first().waitFor()
     expect(await page.getByTestId('connection-state').innerText()).toBe('connected as Erin Cole')
     expect(errors).toEqual([])

@@ -258,9 +258,8 @@ describe('a decision that has settled is closed', () => {
       return next()
     })
     expect(decide()).toBeUndefined()
-    const returned = late()
-    expect(returned).toBeInstanceOf(Promise)
-    await expect(returned).rejects.toBeInstanceOf(PolicyFault)
+    // Nothing is rejected: where it stands in a promise that the hook did not return, nobody would catch it.
+    expect(late()).toBeUndefined()
     expect(ctx.effects).toBe(1)
     expect(faults).toHaveLength(1)
   })

@@ -276,7 +276,7 @@ describe('deliveries', () => {
   test('ask per recipient where any hook has no audience', async () => {
     const calls: string[] = []
     const each = { name: 'each', deliver: (ctx: { peer: { level: number } }, next: () => undefined) => (calls.push(`each ${ctx.peer.level}`), next()) }
-    const probe = harness([shared('a', calls), each as never])
+    const probe = harness([shared('a', calls), each])
     await probe.broadcast('news', {}, [{ level: 9 }, { level: 9 }])
     expect(calls).toEqual(['a 9', 'each 9', 'a 9', 'each 9'])
   })

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals'
 import { ConfigError, Denied, deny, observed } from 'portcullis'
-import { audit, type AuditOptions, type AuditRecord } from 'portcullis/policies'
+import { audit, type AuditLogger, type AuditOptions, type AuditRecord } from 'portcullis/policies'
 import { admitted, denied, faulted, harness, testClock } from 'portcullis/testing'
 import * as v from 'valibot'
 
@@ -29,7 +29,8 @@ const failing = (error: unknown) => ({
 })
 const refusing = (code: Parameters<typeof deny>[0], details?: Parameters<typeof deny>[1], reason?: unknown) => failing(new Denied(code, details, reason))
 
-const alice = { principal: { subject: 'alice', issuer: 'https://id.example' } }
+/** Frozen, as the gate keeps facts. */
+const alice = Object.freeze({ principal: { subject: 'alice', issuer: 'https://id.example' } })
 const headers = { 'user-agent': 'Test/1.0 (X11; Linux)' }
 
 function setUp(policies: { readonly name: string } | readonly { readonly name: string }[] = [], options?: AuditOptions, more: object = {}) {
@@ -166,11 +167,12 @@ describe('what a record says', () => {
 
 describe('deliveries', () => {
   test('admitted ones are recorded only where the option says so', async () => {
-    const silent = setUp()
-    await silent.probe.deliver('said', 1)
+    const pass = { name: 'pass', deliver: (_ctx: unknown, next: () => undefined) => next() }
+    const silent = setUp(pass)
+    expect(await silent.probe.deliver('said', 1)).toEqual(admitted())
+    expect(silent.probe.decisions).toHaveLength(1)
     expect(silent.recorder.records).toEqual([])
     const recorder = new Recorder()
-    const pass = { name: 'pass', deliver: (_ctx: unknown, next: () => undefined) => next() }
     const probe = harness([audit(recorder, { deliveries: true }), pass])
     await probe.broadcast('said', 1, [{ a: 1 }, { a: 2 }])
     expect(recorder.records.map(({ stage, event, outcome }) => ({ stage, event, outcome }))).toEqual(Array(2).fill({ stage: 'deliver', event: 'said', outcome: 'admitted' }))
@@ -457,7 +459,7 @@ describe('a logger that fails', () => {
     complaints = []
     jest.spyOn(console, 'error').mockImplementation((...args) => void complaints.push(args))
   })
-  afterEach(() => jest.restoreAllMocks())
+  afterEach(() => void jest.restoreAllMocks())
 
   const loggers: readonly (readonly [string, () => unknown])[] = [
     [
@@ -514,9 +516,10 @@ test('a logger keeps its own `this`', async () => {
 })
 
 describe('audit is a ConfigError', () => {
-  const logger = { info: () => undefined, warn: () => undefined, error: () => undefined }
+  const silent = (): void => {}
+  const logger: AuditLogger = { info: silent, warn: silent, error: silent }
 
-  test.each([undefined, null, {}, { info: () => undefined }, { ...logger, warn: 'x' }, () => undefined, 'console'])('for the logger %p', (given) => {
+  test.each([undefined, null, {}, { info: silent }, { ...logger, warn: 'x' }, silent, 'console'])('for the logger %p', (given) => {
     expect(() => audit(given as never)).toThrow(ConfigError)
   })
 

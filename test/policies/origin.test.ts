@@ -83,6 +83,8 @@ describe('origin refuses', () => {
     ['https://evil.example:1@a.team.example', 'the pattern behind user information'],
     ['https://a.team.example:8443', 'another port'],
     ['http://a.team.example', 'another scheme'],
+    ['http://ab.team.example', 'another scheme, with a character more'],
+    ['xttps://a.team.example', 'another scheme of the same length'],
     ['https://A.team.example', 'upper case'],
     ['https://ä.team.example', 'a label that is not in punycode'],
     ['https://a.team.example.', 'a trailing dot'],

@@ -193,6 +193,15 @@ describe('whose limit it is', () => {
     expect(await asked.event('ping', 1, { address: '192.0.2.2', socketId: 'third' })).toEqual(admitted())
   })
 
+  test('the address, also where peers that share their facts have several', async () => {
+    const asked = probe(one)
+    const nobody = Object.freeze({})
+    for (const address of ['192.0.2.1', '192.0.2.2']) {
+      expect(await asked.event('ping', 1, { peer: nobody, address })).toEqual(admitted())
+      expect(await asked.event('ping', 1, { peer: nobody, address })).toEqual(denied('RATE_LIMITED'))
+    }
+  })
+
   test('all addresses of an IPv6 /64 together, and IPv4 in either spelling', async () => {
     const asked = probe(one)
     expect(await asked.request({ address: '2001:db8:0:1::1' })).toEqual(admitted())
