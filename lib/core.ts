@@ -44,16 +44,16 @@ export class Core implements Ground<any> {
     const id = (error instanceof Denied ? error.id : undefined) ?? context.id
     const refusal = context.stage === 'connect' ? connectRefusalOf(error, id) : refusalOf(error, id)
     if (error instanceof Denied) {
-      if (this.observers.wants('denied')) this.observers.tell(new Decision('denied', context, enforced, policy, refusal, error))
+      if (this.observers.wants('denied')) this.observers.tell(new Decision('denied', context, enforced, policy, refusal, error, this.clock.now()))
     } else {
-      this.observers.tell(new Decision('fault', context, enforced, policy, refusal, asFault(error, policy)))
+      this.observers.tell(new Decision('fault', context, enforced, policy, refusal, asFault(error, policy), this.clock.now()))
     }
     return refusal
   }
 
   /** Reports what went wrong without changing a decision. */
   fault(context: Context, error: unknown, policy = error instanceof PolicyFault ? error.policy : 'gate'): void {
-    this.observers.tell(new Decision('fault', context, true, policy, refusalOf(undefined, context.id), asFault(error, policy)))
+    this.observers.tell(new Decision('fault', context, true, policy, refusalOf(undefined, context.id), asFault(error, policy), this.clock.now()))
   }
 
   unenforced(context: Context, refused: Refused): void {

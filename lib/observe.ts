@@ -23,8 +23,9 @@ export class Decision {
   readonly error: Denied | PolicyFault | undefined
   /** @internal */
   readonly context: Context
+  readonly #at: number | undefined
 
-  constructor(outcome: Outcome, context: Context, enforced: boolean, policy?: string, refusal?: Refusal, error?: Denied | PolicyFault) {
+  constructor(outcome: Outcome, context: Context, enforced: boolean, policy?: string, refusal?: Refusal, error?: Denied | PolicyFault, at?: number) {
     this.outcome = outcome
     this.stage = context.stage
     this.context = context
@@ -32,11 +33,12 @@ export class Decision {
     this.policy = policy
     this.refusal = refusal
     this.error = error
+    this.#at = at
   }
 
   /** When the decision was made, in milliseconds since the epoch. */
   get at(): number {
-    return this.context.now
+    return this.#at ?? this.context.now
   }
   /** Correlation id: the one the client was told. */
   get id(): string {

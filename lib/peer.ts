@@ -14,6 +14,8 @@ export class PeerState {
   /** Admitted events whose fate somebody waits for and that are not settled yet. */
   unsettled: Set<EventContext> | undefined = undefined
   closers: (() => void)[] | undefined = undefined
+  /** Its socket has begun to close. */
+  leaving = false
   gone = false
   /** When the next `gate:denied` may be sent: those events are limited themselves. */
   noticeAt = 0

@@ -3,7 +3,7 @@ import type { Core } from '../core.ts'
 import { Denied } from '../errors.ts'
 import type { PeerState } from '../peer.ts'
 import type { DeliverPlan, NamespacePlan } from '../plan.ts'
-import { inherited, PacketType } from './socket-io.ts'
+import { inherited, PacketType, underlying } from './socket-io.ts'
 import type { BroadcastOptions, Packet, RawAdapter, RawClient, RawNamespace, RawSocket, WriteOptions } from './socket-io.ts'
 
 // Seam (Socket.IO 4.8.4): `socket.notifyOutgoingListeners`, which every outgoing event passes, also one from another node,
@@ -46,7 +46,9 @@ export class DeliverStage {
   readonly #peers: WeakMap<object, PeerState>
   readonly #marks = new WeakMap<RawClient, Mark>()
   #sending: Sending | undefined
-  /** Flags of the broadcast whose recipients are being visited. */
+  /** How many arguments a packet had, its name included, before recovery appended to it. */
+  readonly #lengths = new WeakMap<Packet, number>()
+  /** The broadcast whose recipients are being visited; known with recovery only. */
   #broadcast: BroadcastOptions | undefined
   readonly #notify: (this: RawSocket, packet: Packet) => void
   readonly #packet: (this: RawClient, packet: Packet, opts?: WriteOptions) => void
@@ -75,16 +77,21 @@ export class DeliverStage {
     client.writeToEngine = this.#write
   }
 
-  /** Recovery appends an offset to what it stores. Whether it did so can be told from the flags of the broadcast only. */
+  /** Recovery appends an offset to what it stores: to the arguments, before anybody is asked. */
   guardAdapter(namespace: RawNamespace): void {
     if (namespace.server.opts.connectionStateRecovery === undefined) return
     const { adapter } = namespace
-    const apply = adapter.apply
+    const [broadcast, apply] = [underlying(adapter, 'broadcast'), underlying(adapter, 'apply')]
+    adapter.broadcast = (packet, options) => {
+      // A broadcast on a parent namespace comes here once for each child, and each appends an offset of its own.
+      if (!this.#lengths.has(packet)) this.#lengths.set(packet, (packet.data as unknown[]).length)
+      return broadcast().call(adapter, packet, options)
+    }
     adapter.apply = (options, callback) => {
       const outer = this.#broadcast
       this.#broadcast = options
       try {
-        return apply.call(adapter, options, callback)
+        return apply().call(adapter, options, callback)
       } finally {
         this.#broadcast = outer
       }
@@ -103,13 +110,15 @@ export class DeliverStage {
     }
     // The listeners first: one of them may send something itself, and its packet would use up this mark.
     if (outcome !== DROP) inherited(socket, 'notifyOutgoingListeners').call(socket, outcome === PASS ? packet : outcome.packet)
+    // Whom a question does not reach cannot answer it: the ids of acks are easily guessed.
+    if (outcome === DROP && packet.id !== undefined) socket.acks.delete(packet.id)
     if (outcome === PASS) this.#marks.delete(socket.client)
     else this.#marks.set(socket.client, { packet, instead: outcome === DROP ? undefined : outcome })
   }
 
   #outcome(socket: RawSocket, packet: Packet, state: PeerState): Outcome {
     const current = this.#sending
-    const sending = current !== undefined && current.packet === packet && current.namespace === state.plan ? current : this.#begin(packet, state.plan)
+    const sending = current !== undefined && current.packet === packet && current.namespace === state.plan ? current : this.#begin(packet, state.plan, socket.adapter)
     if (sending === undefined) return PASS
     const { plan } = sending
     if (plan === 'deny') {
@@ -120,17 +129,21 @@ export class DeliverStage {
     return plan.shared === undefined ? this.#ask(socket, sending, plan, state) : this.#askAudience(socket, sending, plan.shared, state)
   }
 
-  #begin(packet: Packet, plan: NamespacePlan): Sending | undefined {
+  #begin(packet: Packet, plan: NamespacePlan, adapter: RawAdapter): Sending | undefined {
     const data = packet.data as unknown[]
     const name = String(data[0])
     const deliver = plan.delivery(name)
     if (deliver === undefined) return undefined
-    const stored = this.#broadcast !== undefined && packet.id === undefined && this.#broadcast.flags?.volatile === undefined
-    const end = stored ? data.length - 1 : data.length
+    const end = this.#lengths.get(packet) ?? (this.#isStored(packet, adapter) ? data.length - 1 : data.length)
     const sending: Sending = { packet, namespace: plan, plan: deliver, name, args: data.slice(1, end), offset: data.slice(end), outcomes: new Map() }
     if (this.#sending === undefined) queueMicrotask(() => (this.#sending = undefined))
     this.#sending = sending
     return sending
+  }
+
+  /** Whether a packet that another node has sent carries an offset, which adapters of clusters append where they receive it. */
+  #isStored(packet: Packet, adapter: RawAdapter): boolean {
+    return this.#broadcast !== undefined && packet.id === undefined && this.#broadcast.flags?.volatile === undefined && typeof adapter.addOffsetIfNecessary === 'function'
   }
 
   #ask(socket: RawSocket, sending: Sending, plan: DeliverPlan, state: PeerState): Outcome {

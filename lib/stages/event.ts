@@ -18,7 +18,7 @@ import { inherited, PacketType } from './socket-io.ts'
 import type { Listener, Packet, RawSocket } from './socket-io.ts'
 
 // Seam (Socket.IO 4.8.4): `_onpacket`, per socket. It runs before `onAny`, `socket.use` and the listeners, so nothing of
-// the socket sees a refused event. `dispatch`, `emitReserved`, `onack` and `registerAckCallback` are wrapped for containment only.
+// the socket sees a refused event. `dispatch`, `emitReserved`, `onack`, `_onclose` and `registerAckCallback` are wrapped for containment only.
 
 const REJECTION = Symbol.for('nodejs.rejection')
 /** Where an ack function keeps the event it answers, so that a rejecting handler can be matched with it. */
@@ -40,6 +40,7 @@ export class EventStage {
   readonly #dispatch: (this: RawSocket, event: unknown[]) => void
   readonly #rejected: (this: RawSocket, error: unknown, name: string, ...args: unknown[]) => void
   readonly #emitReserved: (this: RawSocket, name: string, ...args: unknown[]) => unknown
+  readonly #onclose: (this: RawSocket, ...reason: unknown[]) => unknown
   readonly #registerAck: (this: RawSocket, id: number, ack: Listener) => void
 
   constructor(core: Core, peers: WeakMap<object, PeerState>) {
@@ -61,6 +62,13 @@ export class EventStage {
     this.#emitReserved = function (name, ...args) {
       return stage.#contain(this, name, () => inherited(this, 'emitReserved').call(this, name, ...args))
     }
+    this.#onclose = function (...reason) {
+      const state = stage.#peers.get(this)!
+      // A listener for `disconnecting` that disconnects would come back here for as long as there is stack.
+      if (state.leaving || !this.connected) return this
+      state.leaving = true
+      return inherited(this, '_onclose').apply(this, reason)
+    }
     this.#registerAck = function (id, ack) {
       inherited(this, 'registerAckCallback').call(this, id, (...args) => {
         stage.#contain(this, 'ack', () => ack.apply(this, args))
@@ -76,6 +84,7 @@ export class EventStage {
     own['_onpacket'] = this.#onpacket
     own['dispatch'] = this.#dispatch
     own['emitReserved'] = this.#emitReserved
+    own['_onclose'] = this.#onclose
     own['registerAckCallback'] = this.#registerAck
   }
 

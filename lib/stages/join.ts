@@ -56,6 +56,8 @@ export class JoinStage {
   }
 
   #enter(socket: RawSocket, given: unknown): unknown {
+    // Its own `join` was taken away with the rest; somebody has kept this one.
+    if (!isPresent(socket)) return undefined
     const state = this.#peers.get(socket)!
     const rooms = new Set<unknown>(Array.isArray(given) ? given : [given])
     let before = 0
@@ -78,7 +80,7 @@ export class JoinStage {
       if (index !== -1) throw this.#denied(contexts[index]!, late[index]!, contexts)
       // Others may have been decided at the same time.
       if (state.plan.mode !== 'observe' && roomsOf(socket, rooms) > state.plan.limits.maxRooms) throw this.#denied(contexts.at(-1)!, tooMany(), contexts)
-      if (socket.connected || socket.nsp._preConnectSockets.get(socket.id) === socket) return this.#admit(socket, rooms, contexts) as void
+      if (isPresent(socket)) return this.#admit(socket, rooms, contexts) as void
       for (const context of contexts) context.settle({ outcome: 'unacked' })
     })
     // Reported already; a handler that does not wait for it must not end the process.
@@ -180,6 +182,11 @@ function roomsOf(socket: RawSocket, more: Iterable<unknown> = []): number {
 
 function tooMany(): Refused {
   return { error: new Denied('FORBIDDEN', { limit: 'maxRooms' }), policy: 'limits' }
+}
+
+/** In the namespace, or waiting for its middleware. */
+function isPresent(socket: RawSocket): boolean {
+  return socket.connected || socket.nsp._preConnectSockets.get(socket.id) === socket
 }
 
 function noop(): void {}

@@ -1,10 +1,10 @@
+import { isThenable } from '../compose.ts'
 import type { Core } from '../core.ts'
 import { ConnectContext, DeliverContext, JoinContext } from '../context.ts'
 import { Denied } from '../errors.ts'
-import { identityOf } from '../peer.ts'
-import type { PeerState } from '../peer.ts'
+import { identityOf, PeerState } from '../peer.ts'
 import { inherited, PacketType, underlying } from './socket-io.ts'
-import type { RawAdapter, RawClient, RawNamespace, RawSession, RawSocket, RestoredSession } from './socket-io.ts'
+import type { RawAdapter, RawClient, RawNamespace, RawSession, RawSocket, RestoredSession, StoredPacket } from './socket-io.ts'
 
 // Seam (Socket.IO 4.8.4): connection state recovery happens in `_createSocket` and in the Socket constructor, before any
 // middleware. Here the constructor sees nothing to restore; the connect stage decides first, and rooms and missed packets
@@ -39,7 +39,18 @@ export class RecoveryStage {
       const state = this.#peers.get(namespace.sockets.get(session.sid) ?? NOBODY)
       const subject = state === undefined ? session.subject : identityOf(state.facts)
       this.#expect(session.sid, connectionStateRecovery.maxDisconnectionDuration ?? DEFAULT_AWAY_MS)
-      persist().call(adapter, subject === undefined ? session : { ...session, subject })
+      this.#contain(namespace, () => persist().call(adapter, subject === undefined ? session : { ...session, subject }))
+    }
+  }
+
+  /** What an adapter does over a network may fail, and nobody waits for it. */
+  #contain(namespace: RawNamespace, run: () => unknown): void {
+    const failed = (error: unknown): void => this.#core.fault(this.#context(namespace.name), error, 'recovery')
+    try {
+      const returned = run()
+      if (isThenable(returned)) Promise.resolve(returned).catch(failed)
+    } catch (error) {
+      failed(error)
     }
   }
 
@@ -87,12 +98,13 @@ export class RecoveryStage {
     const { adapter } = namespace
     const session = await this.#restore(adapter, resumption, state)
     if (session === undefined) return false
+    const isTaken = namespace.sockets.has(session.sid) || this.#restoring.has(session.sid)
     if (session.subject !== identityOf(state.facts)) {
-      // Some adapters hand a session out once: it stays there for its owner.
-      keep(adapter, session)
+      // Some adapters hand a session out once: it stays there for its owner, unless the owner has it already.
+      if (!isTaken) keep(adapter, session)
       return false
     }
-    if (namespace.sockets.has(session.sid) || this.#restoring.has(session.sid)) return false
+    if (isTaken) return false
     if (client.conn.readyState !== 'open') {
       keep(adapter, session)
       return true
@@ -100,6 +112,9 @@ export class RecoveryStage {
     this.#restoring.add(session.sid)
     try {
       return await this.#rebuild(namespace, client, auth, resumption, session, state, adopt, done)
+    } catch (error) {
+      keep(adapter, session)
+      throw error
     } finally {
       this.#restoring.delete(session.sid)
     }
@@ -122,28 +137,30 @@ export class RecoveryStage {
     adopt(socket)
     const rooms = await this.#rooms(namespace, socket, state, session)
     if (namespace.server.opts.connectionStateRecovery?.skipMiddlewares !== true) {
-      namespace._preConnectSockets.set(socket.id, socket)
-      const error = await new Promise<unknown>((resolve) => namespace.run(socket, resolve))
+      const error = await middleware(namespace, client, socket)
       if (error) {
         keep(adapter, session)
         socket._cleanup()
         const { message, data } = error as Error & { data?: unknown }
-        client._packet({ type: PacketType.CONNECT_ERROR, nsp: namespace.name, data: { message, data } })
+        socket._error({ message, data })
         return true
       }
     }
-    // What was sent while joins and middlewares were pending is missed as well: look again.
-    keep(adapter, session)
-    const latest = (await this.#restore(adapter, resumption, state)) ?? session
+    // What was sent while joins and middlewares were pending is missed as well: look again, and only in rooms the peer may still be in.
+    keep(adapter, { ...session, rooms })
+    const stored = adapter.packets?.length
+    const latest = await this.#restore(adapter, resumption, state)
     if (client.conn.readyState !== 'open') {
-      keep(adapter, latest)
+      keep(adapter, session)
       socket._cleanup()
       return true
     }
+    if (latest === undefined) throw new Denied('UNAVAILABLE', undefined, 'the adapter has lost the session while it was being restored')
+    const missedPackets = [...latest.missedPackets, ...storedSince(adapter, stored, rooms)]
     // The in-memory adapter would hand the same session out again, also after a deliberate disconnect.
     ;(adapter as { sessions?: Map<string, unknown> }).sessions?.delete(session.pid)
-    if (rooms.length > 0) inherited(adapter, 'addAll').call(adapter, socket.id, new Set(rooms))
-    for (const packet of latest.missedPackets) this.#replay(socket, state, packet)
+    if (rooms.length > 0) this.#contain(namespace, () => inherited(adapter, 'addAll').call(adapter, socket.id, new Set(rooms)))
+    for (const packet of missedPackets) this.#replay(socket, state, packet)
     namespace._doConnect(socket, done)
     this.#away.delete(socket.id)
     return true
@@ -154,36 +171,36 @@ export class RecoveryStage {
     try {
       return (await adapter.restoreSession(pid, offset)) ?? undefined
     } catch (error) {
-      const handshake = { headers: {}, time: '', address: state.address, xdomain: false, secure: false, issued: 0, url: '', query: {}, auth: {} }
-      this.#core.fault(new ConnectContext(this.#core, state.plan.name, handshake, undefined, 'recover', state), error, 'recovery')
+      this.#core.fault(this.#context(state.plan.name, state), error, 'recovery')
       return undefined
     }
+  }
+
+  #context(namespace: string, state = new PeerState('', undefined as never)): ConnectContext {
+    const handshake = { headers: {}, time: '', address: state.address, xdomain: false, secure: false, issued: 0, url: '', query: {}, auth: {} }
+    return new ConnectContext(this.#core, namespace, handshake, undefined, 'recover', state)
   }
 
   /** The rooms of the session the peer may still be in. */
   async #rooms(namespace: RawNamespace, socket: RawSocket, state: PeerState, session: RawSession): Promise<unknown[]> {
     const { plan } = state
     if (!plan.guardsRooms) return session.rooms
-    const rooms: unknown[] = []
-    for (const room of session.rooms) {
-      if (room === session.sid) {
-        rooms.push(room)
-        continue
-      }
+    const decide = async (room: unknown): Promise<boolean> => {
+      if (room === session.sid) return true
       const { known, chain } = plan.room(String(room))
       const context = new JoinContext(this.#core, socket, namespace.name, String(room), 'recover', state)
-      const verdict = chain(context)
-      const refused = verdict instanceof Promise ? await verdict : verdict
+      const refused = await chain(context)
       if (refused === undefined && (known || plan.mode === 'observe')) {
         this.#core.admitted(context)
         context.settle({ outcome: 'handled' })
-        rooms.push(room)
-        continue
+        return true
       }
       const reason = refused ?? { error: new Denied('UNKNOWN_ROOM'), policy: 'gate' }
       context.settle({ outcome: 'refused', refusal: this.#core.refused(context, reason), error: reason.error })
+      return false
     }
-    return rooms
+    const kept = await Promise.all(session.rooms.map(decide))
+    return session.rooms.filter((_room, index) => kept[index])
   }
 
   /** Sends a missed packet, past the deliver stage. Its last argument is the offset the client will bring next time. */
@@ -191,7 +208,7 @@ export class RecoveryStage {
     const { plan } = state
     const name = String(packet[0])
     const deliver = plan.guardsDeliveries ? plan.delivery(name) : undefined
-    if (deliver === undefined) return socket.packet({ type: PacketType.EVENT, data: packet })
+    if (deliver === undefined) return this.#write(socket, state, packet)
     const context = new DeliverContext(this.#core, socket, plan.name, name, packet.slice(1, -1), 'recover', state)
     const refused = deliver === 'deny' ? { error: new Denied('UNKNOWN_EVENT'), policy: 'gate' } : deliver.chain(context)
     if (refused !== undefined) {
@@ -200,13 +217,43 @@ export class RecoveryStage {
       if (enforced) return context.settle({ outcome: 'refused', refusal, error: refused.error })
     }
     context.settle({ outcome: 'handled' })
-    socket.packet({ type: PacketType.EVENT, data: [name, ...context.args, packet.at(-1)] })
+    this.#write(socket, state, [name, ...context.args, packet.at(-1)])
+  }
+
+  /** Adapters store a packet before it is encoded: one that cannot be must not keep its recipients out. */
+  #write(socket: RawSocket, state: PeerState, packet: unknown[]): void {
+    try {
+      socket.packet({ type: PacketType.EVENT, data: packet })
+    } catch (error) {
+      this.#core.fault(new DeliverContext(this.#core, socket, state.plan.name, String(packet[0]), packet.slice(1, -1), 'recover', state), error, 'recovery')
+    }
   }
 }
 
 const NOBODY = {}
 /** As long as Socket.IO keeps a session where nothing else is said. */
 const DEFAULT_AWAY_MS = 2 * 60 * 1000
+
+/** The application's `io.use`. @returns what it refused with, or undefined; also when the client is gone before it has answered */
+function middleware(namespace: RawNamespace, { conn }: RawClient, socket: RawSocket): Promise<unknown> {
+  return new Promise((resolve) => {
+    if (conn.readyState !== 'open') return resolve(undefined)
+    const onClose = (): void => resolve(undefined)
+    conn.once('close', onClose)
+    namespace._preConnectSockets.set(socket.id, socket)
+    namespace.run(socket, (error) => {
+      conn.removeListener('close', onClose)
+      resolve(error)
+    })
+  })
+}
+
+/** What the in-memory adapter has stored while its own answer was on the way: a few microtasks, in which promises of the application may send. */
+function storedSince({ packets }: RawAdapter, stored: number | undefined, rooms: readonly unknown[]): unknown[][] {
+  if (packets === undefined || stored === undefined) return []
+  const isFor = ({ opts }: StoredPacket): boolean => (opts.rooms.size === 0 || rooms.some((room) => opts.rooms.has(room))) && !rooms.some((room) => opts.except?.has(room))
+  return packets.slice(stored).filter(isFor).map(({ data }) => data)
+}
 
 function keep(adapter: RawAdapter, session: RawSession): void {
   const { sid, pid, rooms, data, subject } = session

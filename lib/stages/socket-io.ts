@@ -82,12 +82,22 @@ export interface BroadcastOptions {
 export interface RawAdapter {
   readonly sids: Map<string, Set<unknown>>
   addAll(id: string, rooms: Set<unknown>): unknown
+  broadcast(packet: Packet, opts: BroadcastOptions): unknown
+  /** Adapters of clusters that support recovery have it. */
+  addOffsetIfNecessary?: unknown
   apply(opts: BroadcastOptions, callback: (socket: RawSocket) => void): void
   serverCount(): Promise<number>
   close(): unknown
-  persistSession(session: RawSession): void
+  /** Of the in-memory adapter: what has been sent, for those who may come back. */
+  readonly packets?: readonly StoredPacket[]
+  persistSession(session: RawSession): unknown
   restoreSession(pid: string, offset: string): Promise<RestoredSession | null> | null
   _encode(packet: Packet, opts: WriteOptions): unknown[]
+}
+
+export interface StoredPacket {
+  readonly data: unknown[]
+  readonly opts: BroadcastOptions
 }
 
 export interface RawSession {
@@ -129,6 +139,8 @@ export interface RawSocket extends Emitter {
   _onpacket(packet: Packet): void
   _onerror(error: unknown): void
   _cleanup(): void
+  _error(data: unknown): void
+  _onclose(...reason: unknown[]): unknown
 }
 
 export interface RawNamespace extends Emitter {

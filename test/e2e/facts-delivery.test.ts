@@ -2,6 +2,7 @@ import { describe, expect, test } from '@jest/globals'
 import { deny, guard, memoryStore, type DeliverContext, type Gate, type GuardOptions } from 'portcullis'
 import type { Schema } from 'portcullis/contract'
 import type { Server, ServerOptions, Socket } from 'socket.io'
+import { ClusterAdapter } from 'socket.io-adapter'
 import type { Socket as ClientSocket } from 'socket.io-client'
 import msgpack from 'socket.io-msgpack-parser'
 import { acksOf, bare, guarded, inside, refusalIn, type Handlers } from '../support/application.ts'
@@ -84,7 +85,7 @@ describe('a packet on its way out', () => {
     'socket.emit': (_, sockets) => sockets.forEach((socket) => socket.emit('secret', secret)),
     'socket.volatile.emit': (_, sockets) => sockets.forEach((socket) => socket.volatile.emit('secret', secret)),
     'socket.compress.emit': (_, sockets) => sockets.forEach((socket) => socket.compress(false).emit('secret', secret)),
-    'socket.timeout.emit with an ack': (_, sockets) => sockets.forEach((socket) => socket.timeout(5_000).emit('secret', secret, () => {})),
+    'socket.timeout.emit with an ack': (_, sockets) => sockets.forEach((socket) => socket.timeout(100).emit('secret', secret, () => {})),
     'io.emit': (io) => io.emit('secret', secret),
     'io.of.emit': (io) => io.of('/').emit('secret', secret),
     'io.to(room)': (io) => io.to('room').emit('secret', secret),
@@ -93,7 +94,7 @@ describe('a packet on its way out', () => {
     'io.local': (io) => io.local.emit('secret', secret),
     'io.volatile': (io) => io.volatile.emit('secret', secret),
     'io.compress': (io) => io.compress(true).to('room').emit('secret', secret),
-    'io.timeout with an ack': (io) => io.timeout(5_000).to('room').emit('secret', secret, () => {}),
+    'io.timeout with an ack': (io) => io.timeout(100).to('room').emit('secret', secret, () => {}),
     'socket.to(room)': (_, __, sender) => sender.to('room').emit('secret', secret),
     'socket.broadcast': (_, __, sender) => sender.broadcast.emit('secret', secret),
     'fetchSockets, then emit': async (io) => (await io.in('room').fetchSockets()).forEach((socket) => socket.emit('secret', secret)),
@@ -132,6 +133,8 @@ describe('a packet on its way out', () => {
       const host = await guarded(() => {}, (gate) => gate.use(named).deliver('secret', hook), open, options)
       const { sockets, sender, heard } = await crowd(host, client)
       for (const [name, send] of Object.entries(ways)) {
+        // What is volatile is lost between two polls, also without a gate.
+        if (name.includes('volatile') && 'transports' in client) continue
         await send(host.io, sockets, sender)
         expect([name, withoutOffsets(await heard())]).toEqual([name, only])
       }
@@ -163,7 +166,7 @@ describe('a packet on its way out', () => {
       () => second.io.to('room').emit('secret', secret),
       () => second.io.except('nowhere').volatile.emit('secret', secret),
       async () => (await second.io.in('room').fetchSockets()).forEach((socket) => socket.emit('secret', secret)),
-      () => second.io.timeout(5_000).to('room').emit('secret', secret, () => {}),
+      () => second.io.timeout(100).to('room').emit('secret', secret, () => {}),
     ]) {
       await send()
       await second.io.fetchSockets()
@@ -444,7 +447,7 @@ describe('what goes wrong', () => {
       clients.push(client)
     }
     const [alice, bob, mallory] = clients as [RawClient, RawClient, RawClient]
-    const answered = host.io.timeout(300).emitWithAck('secret', { text: 'x' })
+    const answered = host.io.timeout(500).emitWithAck('secret', { text: 'x' })
     const id = /^2(\d+)/.exec(await alice.next((packet) => packet.includes('secret')))![1]
     mallory.send(`3${id}["forged"]`)
     await mallory.ask(['ping'])
@@ -473,10 +476,11 @@ describe('recovery and its offset', () => {
     host.io.emit('secret', 'a', 'b')
     host.peer().emit('secret')
     host.peer().emit('secret', 'unicast')
+    await client.ask(['ping'])
     // Not stored, and so without an offset:
     host.io.volatile.emit('secret', 'volatile')
     host.peer().emit('secret', 'with an ack', () => {})
-    host.io.timeout(1_000).emit('secret', 'with acks', () => {})
+    host.io.timeout(100).emit('secret', 'with acks', () => {})
     await client.ask(['ping'])
     expect(got).toEqual([['a', 'b'], [], ['unicast'], ['volatile'], ['with an ack'], ['with acks']])
     const packets = client.received.filter((packet) => packet.includes('"secret"')).map((packet) => JSON.parse(packet.replace(/^\d+/, '')) as unknown[])
@@ -502,10 +506,54 @@ describe('recovery and its offset', () => {
     const client = await inside(first)
     first.io.emit('secret', 'here')
     second.io.emit('secret', 'there')
-    await client.next('2["secret","masked"]')
-    await client.next('2["secret","masked"]')
+    const arrived = [await client.next('2["secret"'), await client.next('2["secret"')]
+    expect(arrived).toEqual(Array(2).fill('2["secret","masked"]'))
     expect(got).toEqual([['here'], ['there']])
-    expect(client.events()).toEqual(Array(2).fill(['secret', 'masked']))
+  })
+})
+
+describe('an adapter of a cluster that supports recovery', () => {
+  /** Nodes of one process, which pass messages as any cluster adapter does, and append an offset where a packet is received. */
+  function bus(): new (nsp: any) => ClusterAdapter {
+    const nodes: ClusterAdapter[] = []
+    let offset = 0
+    const publish = (message: unknown): string => {
+      offset++
+      for (const node of nodes) (node as any).onMessage(structuredClone(message), String(offset))
+      return String(offset)
+    }
+    return class extends ClusterAdapter {
+      constructor(nsp: any) {
+        super(nsp)
+        nodes.push(this)
+      }
+      protected override doPublish = (message: unknown) => Promise.resolve(publish(message)) as never
+      protected override doPublishResponse = (_: unknown, response: unknown) => Promise.resolve(void publish(response))
+    }
+  }
+
+  test('guarded: policies see what was sent, of either node, stored or not, and every client gets its offset', async () => {
+    const got: unknown[][] = []
+    const adapter = bus() as never
+    const [near, far] = [
+      await guarded(() => {}, (gate) => gate.deliver('secret', (ctx, next) => {
+        got.push([...ctx.args])
+        ctx.data = 'masked'
+        return next()
+      }), {}, { adapter, connectionStateRecovery: {} }),
+      await guarded(() => {}, undefined, {}, { adapter, connectionStateRecovery: {} }),
+    ]
+    const client = await inside(near)
+    for (const { io } of [near, far]) {
+      io.emit('secret', 'stored', 'too')
+      io.volatile.emit('secret', 'lost')
+      await client.ask(['ping'])
+      await client.ask(['ping'])
+    }
+    near.io.local.emit('secret', 'of this node')
+    expect(await client.ask(['ping'])).toEqual(['pong'])
+    expect(new Set(got.map((args) => JSON.stringify(args)))).toEqual(new Set(['["stored","too"]', '["lost"]', '["of this node"]']))
+    expect(client.events().filter(([, , ...rest]) => rest.length > 0)).toEqual(Array(2).fill(['secret', 'masked', 'too', expect.any(String)]))
   })
 })
 
@@ -544,8 +592,7 @@ describe('a contract of what is delivered', () => {
 
   test('guarded: recipients get the output of the schema; what does not match goes to nobody, and is a fault; it is checked once a packet', async () => {
     const host = await guarded(() => {}, (gate) => {
-      gate.use(named)
-      gate.of('/', { deliveries: { secret: { data: message } } }).deliver('secret', perAudience)
+      gate.use(named).of('/', { deliveries: { secret: { data: message } } }).deliver('secret', perAudience)
     }, open)
     const { heard } = await crowd(host, {}, ['alice', 'alice2', 'alice3', 'bob', 'mallory'])
     validated = 0
@@ -658,6 +705,6 @@ test('guarded: a client that leaves in the middle of a broadcast disturbs nobody
   carol.on('secret', () => got.push('carol'))
   host.io.emit('secret', { text: 'x' })
   await carol.emitWithAck('ping')
-  expect(got.filter((name) => name !== 'bob')).toEqual(['alice', 'carol'])
+  expect(got.filter((name) => name !== 'bob').sort()).toEqual(['alice', 'carol'])
   expect(host.seen.fault).toEqual([])
 })

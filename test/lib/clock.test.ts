@@ -43,6 +43,30 @@ describe('deadlines of one duration', () => {
     d!.cancel()
   })
 
+  test('are not held up by a clock that was turned back', () => {
+    let now = 1_000_000
+    let fire = (): void => {}
+    let wait = 0
+    const after = (ms: number, fn: () => void) => {
+      wait = ms
+      fire = fn
+      return { cancel: () => {} }
+    }
+    const deadlines = new Deadlines({ now: () => now, after }, 100)
+    const expired: string[] = []
+    deadlines.add(() => void expired.push('before'))
+    now -= 500_000
+    deadlines.add(() => void expired.push('after'))
+    now += 100
+    fire()
+    // When the first began is not known any more: it begins again.
+    expect(expired).toEqual([])
+    expect(wait).toBe(100)
+    now += 100
+    fire()
+    expect(expired).toEqual(['before', 'after'])
+  })
+
   test('may be added while others expire', () => {
     const { clock, expired, deadlines } = clockAnd(100)
     deadlines.add(() => {
