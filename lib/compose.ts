@@ -172,9 +172,9 @@ class Run<C extends Composable> {
         this.#stray(error)
         // Thrown only while the hook's own call is on the stack; a timer or a promise callback has nobody to catch it.
         if (onStack) throw error
-        below = handled(error)
+        below = Quiet.refused(error)
       }
-      return below
+      return below === undefined ? undefined : Quiet.from(below)
     }
 
     let own: unknown
@@ -232,7 +232,7 @@ class Run<C extends Composable> {
     this.refuse(fault, layer.policy)
     if (onStack) throw fault
     // A hook that is done has left this call behind, often in a promise it did not return: a rejection would end the process there.
-    return done ? undefined : handled(fault)
+    return done ? undefined : Quiet.refused(fault)
   }
 
   #accept(facts: unknown, layer: Layer<C>): void {
@@ -268,9 +268,26 @@ export function isThenable(value: unknown): value is PromiseLike<unknown> {
   return value !== undefined && value !== null && (typeof value === 'object' || typeof value === 'function') && typeof (value as { then?: unknown }).then === 'function'
 }
 
-function handled(error: unknown): Promise<never> {
-  // eslint-disable-next-line @typescript-eslint/prefer-promise-reject-errors -- passes on whatever was thrown
-  const rejection = Promise.reject(error)
-  rejection.catch(noop)
-  return rejection
+/**
+ * What `next()` returns for something asynchronous. A hook may drop it, or a promise it derived from it (`next().finally(...)`), and a
+ * client can make it reject: nobody but the gate needs to hear of that, and the process must not end by it.
+ */
+class Quiet extends Promise<void> {
+  static from(promise: Promise<void>): Quiet {
+    return silence(new Quiet((resolve) => resolve(promise)))
+  }
+
+  static refused(error: unknown): Quiet {
+    // eslint-disable-next-line @typescript-eslint/prefer-promise-reject-errors -- passes on whatever was thrown
+    return silence(new Quiet((_, reject) => reject(error)))
+  }
+
+  override then<A = void, B = never>(agreed?: ((value: void) => A | PromiseLike<A>) | null, refused?: ((reason: any) => B | PromiseLike<B>) | null): Promise<A | B> {
+    return silence(super.then(agreed, refused))
+  }
+}
+
+function silence<P extends Promise<unknown>>(promise: P): P {
+  Promise.prototype.then.call(promise, undefined, noop)
+  return promise
 }

@@ -3,6 +3,13 @@ import type { EventContext } from './context.ts'
 import type { Lane } from './lane.ts'
 import type { NamespacePlan } from './plan.ts'
 
+/** An answer that a handler owes a peer. It is given up with the peer, whose socket it would keep in memory otherwise. */
+export interface Owed {
+  earlier: Owed | undefined
+  later: Owed | undefined
+  giveUp(): void
+}
+
 /**
  * What the gate keeps for one socket (a client in one namespace). Lives in a WeakMap beside the socket,
  * never in `socket.data`, which crosses the cluster.
@@ -13,6 +20,8 @@ export class PeerState {
   lane: Lane | undefined = undefined
   /** Admitted events whose fate somebody waits for and that are not settled yet. */
   unsettled: Set<EventContext> | undefined = undefined
+  /** Answers that handlers owe: the newest. */
+  owed: Owed | undefined = undefined
   closers: (() => void)[] | undefined = undefined
   /** Its socket has begun to close. */
   leaving = false
@@ -31,10 +40,26 @@ export class PeerState {
     else (this.closers ??= []).push(fn)
   }
 
+  owe(answer: Owed): void {
+    answer.earlier = this.owed
+    if (this.owed !== undefined) this.owed.later = answer
+    this.owed = answer
+  }
+
+  /** An answer was given, or given up. */
+  settle(answer: Owed): void {
+    const { earlier, later } = answer
+    if (later !== undefined) later.earlier = earlier
+    else if (this.owed === answer) this.owed = earlier
+    if (earlier !== undefined) earlier.later = later
+    answer.earlier = answer.later = undefined
+  }
+
   /** Ends what was waiting on this peer. Safe to call again. */
   close(failed: (error: unknown) => void): void {
     this.gone = true
     this.lane?.clear()
+    while (this.owed !== undefined) this.owed.giveUp()
     const { closers, unsettled } = this
     this.closers = this.unsettled = undefined
     for (const context of unsettled ?? []) context.settle({ outcome: 'unacked' })

@@ -8,7 +8,7 @@ import { Denied, PolicyFault } from '../errors.ts'
 import { Lane } from '../lane.ts'
 import { breach, DEPTH, measure } from '../limits.ts'
 import { isReservedEvent, isWildcardProof } from '../pattern.ts'
-import type { PeerState } from '../peer.ts'
+import type { Owed, PeerState } from '../peer.ts'
 import type { EventPlan, ReplyPlan } from '../plan.ts'
 import type { Validated, Validator } from '../schema.ts'
 import { bare, DENIED_EVENT, defaultAckRefusal, deniedEventData } from '../wire.ts'
@@ -154,6 +154,9 @@ export class EventStage {
     if (wantsAck) {
       const pending = new PendingAck(this.#core, socket, context, packet.id!, plan.reply)
       this.#core.acks.push(pending, context.now)
+      state.owe(pending)
+      // Until the handler answers the context stays; what the client sent need not, unless somebody waits to be told how it ended.
+      if (!context.awaited) context.args = []
       if (context.replied) return pending.reply(context.answer)
       context.owed = pending
       event.push(pending.callback())
@@ -321,7 +324,9 @@ function isUnheard(socket: RawSocket, event: string): boolean {
 }
 
 /** The ack of one admitted event: answered once, by the handler, by a failure or by time. */
-class PendingAck extends Deadline {
+class PendingAck extends Deadline implements Owed {
+  earlier: Owed | undefined = undefined
+  later: Owed | undefined = undefined
   #answered = false
 
   constructor(
@@ -336,30 +341,35 @@ class PendingAck extends Deadline {
 
   callback(): (...args: unknown[]) => void {
     const callback = (...args: unknown[]): void => {
-      if (this.#answered) return
-      this.#answered = true
-      this.cancel()
-      this.#finish(args, { outcome: 'acked', args })
+      if (this.#close()) this.#finish(args, { outcome: 'acked', args })
     }
     ;(callback as { [ANSWERS]?: PendingAck })[ANSWERS] = this
     return callback
   }
 
   reply(value: unknown): void {
-    this.#answered = true
-    this.cancel()
+    this.#close()
     this.#finish(value === undefined ? [] : [value], { outcome: 'replied', value })
   }
 
   refuse(refusal: Refusal): void {
-    if (this.#answered) return
+    if (this.#close()) sendRefusal(this.core, this.socket, this.context, this.id, refusal)
+  }
+
+  giveUp(): void {
+    this.#close()
+  }
+
+  /** @returns false where it was answered, or given up, before */
+  #close(): boolean {
+    if (this.#answered) return false
     this.#answered = true
     this.cancel()
-    sendRefusal(this.core, this.socket, this.context, this.id, refusal)
+    this.context.state.settle(this)
+    return true
   }
 
   override expired(): void {
-    if (this.#answered) return
     if (this.socket.connected) this.refuse(this.core.refused(this.context, { error: new PolicyFault('the handler did not call the ack in time', 'handler', { code: 'DEADLINE_EXCEEDED' }), policy: 'handler' }))
     this.context.settle({ outcome: 'unacked' })
   }

@@ -75,7 +75,7 @@ export class JoinStage {
     if (verdicts.every((verdict) => verdict === undefined)) return this.#admit(socket, rooms, contexts)
     state.plan.sawAsynchronousJoin = true
 
-    const joined = Promise.all(verdicts).then((late) => {
+    const joined = Promise.all(verdicts as Promise<Verdict>[]).then((late) => {
       const index = late.findIndex((verdict) => verdict !== undefined)
       if (index !== -1) throw this.#denied(contexts[index]!, late[index]!, contexts)
       // Others may have been decided at the same time.

@@ -25,14 +25,14 @@ const hostile = (): object =>
 /** A promise whose own `then` was replaced: nobody can wait for it. */
 function tampered(): Promise<void> {
   const promise = Promise.resolve()
-  Object.defineProperty(promise, 'then', { value: () => undefined })
+  void Object.defineProperty(promise, 'then', { value: () => undefined })
   return promise
 }
 
 /** A promise that throws when it is looked at. */
 function guardedPromise(): Promise<void> {
   const promise = Promise.resolve()
-  Object.defineProperty(promise, 'constructor', {
+  void Object.defineProperty(promise, 'constructor', {
     get: () => {
       throw new Error('looked at')
     },
@@ -66,7 +66,7 @@ describe('a hook that goes wrong refuses, whatever stands around it', () => {
     'throws a proxy that throws': () => {
       throw hostile()
     },
-    'rejects with a proxy that throws': () => Promise.reject(hostile() as Error),
+    'rejects with a proxy that throws': () => Promise.reject(hostile()),
     'throws a refusal that is frozen': () => {
       throw Object.freeze(new Denied('FORBIDDEN'))
     },
@@ -183,8 +183,8 @@ describe('what somebody waits for comes also late', () => {
   test('callbacks for it that reject are faults', async () => {
     const { port, seen } = await guarded(answers, (gate) =>
       gate
-        .use({ name: 'leave', connect: (ctx, next) => (ctx.onClose((() => Promise.reject(new Error('at the end'))) as () => void), next()) })
-        .event('x', { name: 'fate', event: (ctx, next) => (ctx.onSettled((() => Promise.reject(new Error('of its fate'))) as () => void), next()) }),
+        .use({ name: 'leave', connect: (ctx, next) => (ctx.onClose(((): any => Promise.reject(new Error('at the end')))), next()) })
+        .event('x', { name: 'fate', event: (ctx, next) => (ctx.onSettled(((): any => Promise.reject(new Error('of its fate')))), next()) }),
     )
     const peer = await inside({ port })
     expect(await peer.ask(['x'])).toEqual(['handled'])

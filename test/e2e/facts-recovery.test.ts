@@ -157,7 +157,7 @@ describe('whose session it is (facts 4.1, 4.2)', () => {
       const host = await serve((io) => guard(app(io), { undeclared: 'allow' }).use({
         name: 'optional',
         connect: ({ handshake: { auth } }, next: (facts: object) => void | Promise<void>) => next(auth['user'] === undefined ? {} : { principal: { subject: auth['user'] } }),
-      } as Policy), recovery(skipMiddlewares))
+      }), recovery(skipMiddlewares))
       const nobody = await visit(host)
       const alice = await visit(host, { user: 'alice' })
       expect((await comeBack(host, nobody, { user: 'alice' })).recovered).toBe(false)
@@ -566,7 +566,7 @@ describe('order and completeness on the wire', () => {
     const back = comeBack(host, alice, { user: 'alice' })
     await until(() => asked === 2)
     // Within one turn of the event loop, step by step with what the recovery itself awaits.
-    for (latch.open(); !entered || sent < 30; await null) host.io.to('team:1').emit('news', ++sent)
+    for (latch.open(); !entered || sent < 30; await Promise.resolve()) host.io.to('team:1').emit('news', ++sent)
     const { socket, recovered } = await back
     await socket.ask(['ping'])
     expect(recovered).toBe(true)

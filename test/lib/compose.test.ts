@@ -599,3 +599,21 @@ test('a thenable is whatever has a then', () => {
   expect([Promise.resolve(), { then() {} }, Object.assign(() => {}, { then() {} })].map(isThenable)).toEqual([true, true, true])
   expect([undefined, null, 1, 'then', {}, { then: 1 }].map(isThenable)).toEqual([false, false, false, false, false, false])
 })
+
+describe('what next() returns', () => {
+  test('may be dropped, and so may what is derived from it, above an asynchronous refusal', async () => {
+    const unhandled: unknown[] = []
+    const listener = (reason: unknown): void => void unhandled.push(reason)
+    process.on('unhandledRejection', listener)
+    const careless: Hook = (_ctx, next) => {
+      const below = next() as Promise<void>
+      void below.finally(() => {})
+      void below.then(() => 'unused')
+      return below
+    }
+    expect(await bench(careless, refuseLater).decide()).toMatchObject({ error: { code: 'FORBIDDEN' } })
+    await new Promise((resolve) => setImmediate(resolve))
+    process.off('unhandledRejection', listener)
+    expect(unhandled).toEqual([])
+  })
+})
