@@ -278,7 +278,6 @@ class Quiet extends Promise<void> {
   }
 
   static refused(error: unknown): Quiet {
-    // eslint-disable-next-line @typescript-eslint/prefer-promise-reject-errors -- passes on whatever was thrown
     return silence(new Quiet((_, reject) => reject(error)))
   }
 
@@ -288,6 +287,6 @@ class Quiet extends Promise<void> {
 }
 
 function silence<P extends Promise<unknown>>(promise: P): P {
-  Promise.prototype.then.call(promise, undefined, noop)
+  void Promise.prototype.then.call(promise, undefined, noop)
   return promise
 }
