@@ -31,8 +31,12 @@ export interface Pending {
   readonly state: PeerState
   readonly context: ConnectContext
   socket: RawSocket | undefined
-  /** Stops watching the connection. */
-  unwatch: () => void
+}
+
+/** All that one client has pending, and one listener for its end: a listener for each namespace would be a warning of Node. */
+interface Waiting {
+  readonly pending: Map<RawNamespace, Pending>
+  readonly unwatch: () => void
 }
 
 /** What the connect stage asks of the gate. */
@@ -53,7 +57,7 @@ export class ConnectStage {
   readonly #core: Core
   readonly #gate: Entrance
   readonly #recovery: RecoveryStage
-  readonly #pending = new WeakMap<RawClient, Map<RawNamespace, Pending>>()
+  readonly #waiting = new WeakMap<RawClient, Waiting>()
   readonly #pendingOf = new WeakMap<RawNamespace, number>()
   /** Dynamic namespaces that exist because a client named them, and whether the gate has let anybody in. */
   readonly #namedByClients = new WeakMap<RawNamespace, 'unentered' | 'entered'>()
@@ -94,8 +98,9 @@ export class ConnectStage {
     own._add = (client, auth, done) => this.#add(namespace, client, auth, done)
     own._createSocket = async (client, auth) => {
       const socket = await inherited(namespace, '_createSocket').call(namespace, client, auth)
-      const pending = this.#pending.get(client)?.get(namespace)
-      if (pending !== undefined) this.#adopt(pending, socket)
+      const pending = this.#pendingAt(client, namespace)
+      if (pending === undefined) throw new Error('a socket was made for a client that was not admitted, or is gone')
+      this.#adopt(pending, socket)
       return socket
     }
     own.run = (socket, done) => this.#run(namespace, socket, done)
@@ -114,7 +119,7 @@ export class ConnectStage {
 
   async #add(namespace: RawNamespace, client: RawClient, given: unknown, done?: (socket: RawSocket) => void): Promise<void> {
     // A burst of CONNECT packets is one question, and gets one answer; also where the function of a dynamic namespace took its time over some.
-    if (this.#pending.get(client)?.has(namespace) === true || client.nsps.has(namespace.name)) return
+    if (this.#pendingAt(client, namespace) !== undefined || client.nsps.has(namespace.name)) return
     const auth = (given ?? {}) as Record<string, unknown>
     const plan = this.#planOf(namespace, client)
     if (plan === undefined) return
@@ -123,14 +128,11 @@ export class ConnectStage {
     const handshake = new ConnectHandshake(client, request, auth, this.#core.clock.now())
     const state = new PeerState(this.#core.settings.addressOf(request, client.conn.remoteAddress), plan)
     const context = new ConnectContext(this.#core, namespace.name, handshake, request, resumes === undefined ? 'connect' : 'recover', state)
-    const pending: Pending = { state, context, socket: undefined, unwatch: noop }
+    const pending: Pending = { state, context, socket: undefined }
 
     const barred = this.#bar(client, plan, context, auth)
     this.#remember(client, namespace, pending)
     if (barred !== undefined) return this.#refuse(namespace, client, pending, barred)
-    const onClose = (): void => this.#vanished(namespace, client, pending)
-    pending.unwatch = () => client.conn.removeListener('close', onClose)
-    client.conn.once('close', onClose)
     try {
       const verdict = plan.connect(context)
       const refused = verdict instanceof Promise ? await verdict : verdict
@@ -145,6 +147,7 @@ export class ConnectStage {
       context.settle({ outcome: 'handled' })
     } catch (error) {
       if (pending.socket?.connected === true) return this.#core.fault(context, error)
+      if (client.conn.readyState !== 'open') return this.#vanished(namespace, client, pending)
       pending.socket?._cleanup()
       this.#refuse(namespace, client, pending, { error, policy: 'gate' })
     }
@@ -166,7 +169,7 @@ export class ConnectStage {
   #bar(client: RawClient, plan: NamespacePlan, context: ConnectContext, auth: unknown): Refused | undefined {
     const { limits } = plan
     if (this.#pendingConnects >= limits.maxPendingConnects) return { error: new Denied('OVERLOADED'), policy: 'limits' }
-    if (client.nsps.size + (this.#pending.get(client)?.size ?? 0) >= limits.maxNamespaces) return { error: new Denied('TOO_MANY_CONNECTIONS'), policy: 'limits' }
+    if (client.nsps.size + (this.#waiting.get(client)?.pending.size ?? 0) >= limits.maxNamespaces) return { error: new Denied('TOO_MANY_CONNECTIONS'), policy: 'limits' }
     const size = measureAuth(auth, limits)
     const refused: Refused | undefined =
       size < 0 ? { error: authBreach(size), policy: 'limits' } : plan.covered ? undefined : { error: new Denied('UNKNOWN_NAMESPACE'), policy: 'gate' }
@@ -186,7 +189,7 @@ export class ConnectStage {
   /** A socket is given up, entered or not. */
   #leave(socket: RawSocket): void {
     const { client, nsp } = socket
-    const pending = this.#pending.get(client)?.get(nsp)
+    const pending = this.#pendingAt(client, nsp)
     const entered = pending?.socket !== socket
     if (!entered) this.#forget(client, nsp)
     inherited(socket, '_cleanup').call(socket)
@@ -222,7 +225,7 @@ export class ConnectStage {
   /** The client went away before it had entered. */
   #vanished(namespace: RawNamespace, client: RawClient, pending: Pending): void {
     const { context, state, socket } = pending
-    if (this.#pending.get(client)?.get(namespace) === pending) {
+    if (this.#pendingAt(client, namespace) === pending) {
       if (socket === undefined) this.#forget(client, namespace)
       else socket._cleanup()
       this.#discardIfUnused(namespace)
@@ -231,21 +234,34 @@ export class ConnectStage {
     this.#close(state, context)
   }
 
+  #pendingAt(client: RawClient, namespace: RawNamespace): Pending | undefined {
+    return this.#waiting.get(client)?.pending.get(namespace)
+  }
+
   #remember(client: RawClient, namespace: RawNamespace, pending: Pending): void {
-    let own = this.#pending.get(client)
-    if (own === undefined) this.#pending.set(client, (own = new Map<RawNamespace, Pending>()))
-    own.set(namespace, pending)
+    let waiting = this.#waiting.get(client)
+    if (waiting === undefined) this.#waiting.set(client, (waiting = this.#watch(client)))
+    waiting.pending.set(namespace, pending)
     this.#pendingConnects++
     this.#pendingOf.set(namespace, (this.#pendingOf.get(namespace) ?? 0) + 1)
   }
 
+  #watch(client: RawClient): Waiting {
+    const pending = new Map<RawNamespace, Pending>()
+    const onClose = (): void => {
+      for (const [namespace, each] of [...pending]) this.#vanished(namespace, client, each)
+    }
+    client.conn.once('close', onClose)
+    return { pending, unwatch: () => client.conn.removeListener('close', onClose) }
+  }
+
   #forget(client: RawClient, namespace: RawNamespace): void {
-    const own = this.#pending.get(client)
-    const pending = own?.get(namespace)
-    if (own === undefined || pending === undefined) return
-    own.delete(namespace)
-    if (own.size === 0) this.#pending.delete(client)
-    pending.unwatch()
+    const waiting = this.#waiting.get(client)
+    if (waiting === undefined || !waiting.pending.delete(namespace)) return
+    if (waiting.pending.size === 0) {
+      this.#waiting.delete(client)
+      waiting.unwatch()
+    }
     this.#pendingConnects--
     this.#pendingOf.set(namespace, this.#pendingOf.get(namespace)! - 1)
   }
@@ -284,7 +300,7 @@ export class ConnectStage {
 
   #contextOf(socket: RawSocket): ConnectContext {
     const { client, nsp } = socket
-    const pending = this.#pending.get(client)?.get(nsp)
+    const pending = this.#pendingAt(client, nsp)
     return pending?.context ?? new ConnectContext(this.#core, nsp.name, socket.handshake, undefined, 'connect', this.#gate.stateOf(socket))
   }
 
@@ -405,7 +421,5 @@ class ConnectHandshake implements Handshake {
     return new Date(this.issued).toString()
   }
 }
-
-function noop(): void {}
 
 const NO_HANDSHAKE: Handshake = { headers: {}, time: '', address: '', xdomain: false, secure: false, issued: 0, url: '', query: {}, auth: {} }

@@ -137,7 +137,7 @@ export class RecoveryStage {
     adopt(socket)
     const rooms = await this.#rooms(namespace, socket, state, session)
     if (namespace.server.opts.connectionStateRecovery?.skipMiddlewares !== true) {
-      const error = await middleware(namespace, client, socket)
+      const error = await this.#middleware(namespace, socket, state)
       if (error) {
         keep(adapter, session)
         socket._cleanup()
@@ -164,6 +164,15 @@ export class RecoveryStage {
     namespace._doConnect(socket, done)
     this.#away.delete(socket.id)
     return true
+  }
+
+  /** The application's `io.use`. @returns what it refused with, or undefined; also when the client is gone before it has answered */
+  #middleware(namespace: RawNamespace, socket: RawSocket, state: PeerState): Promise<unknown> {
+    return new Promise((resolve) => {
+      namespace._preConnectSockets.set(socket.id, socket)
+      state.onClose(() => resolve(undefined), noop)
+      if (!state.gone) namespace.run(socket, resolve)
+    })
   }
 
   /** An adapter that cannot answer has nothing to restore: the client enters anew, as in Socket.IO. */
@@ -231,22 +240,9 @@ export class RecoveryStage {
 }
 
 const NOBODY = {}
+function noop(): void {}
 /** As long as Socket.IO keeps a session where nothing else is said. */
 const DEFAULT_AWAY_MS = 2 * 60 * 1000
-
-/** The application's `io.use`. @returns what it refused with, or undefined; also when the client is gone before it has answered */
-function middleware(namespace: RawNamespace, { conn }: RawClient, socket: RawSocket): Promise<unknown> {
-  return new Promise((resolve) => {
-    if (conn.readyState !== 'open') return resolve(undefined)
-    const onClose = (): void => resolve(undefined)
-    conn.once('close', onClose)
-    namespace._preConnectSockets.set(socket.id, socket)
-    namespace.run(socket, (error) => {
-      conn.removeListener('close', onClose)
-      resolve(error)
-    })
-  })
-}
 
 /** What the in-memory adapter has stored while its own answer was on the way: a few microtasks, in which promises of the application may send. */
 function storedSince({ packets }: RawAdapter, stored: number | undefined, rooms: readonly unknown[]): unknown[][] {

@@ -1,6 +1,7 @@
 import { describe, expect, test } from '@jest/globals'
 import type { Server, Socket } from 'socket.io'
 import { deny, guard, type ConnectContext, type Fate, type Next } from 'portcullis'
+import { testClock } from 'portcullis/testing'
 import { client, connectPacket, entered, eventPacket, heard, Latch, polling, raw, refusal, serve, until, watch, type Host, type RawClient } from '../support/server.ts'
 
 // Facts of section 3.
@@ -256,6 +257,47 @@ describe('clients that vanish before they have entered (fact 3.1)', () => {
     await closed(host)
     await (await raw(host)).enter()
     expect(traces(host.io).sockets).toBe(1)
+  })
+
+  test('a decision that never comes is refused at its deadline, and is no longer in the way', async () => {
+    const clock = testClock()
+    let asked = 0
+    const host = await serve((io) => guard(io, { clock, deadlineMs: 5_000, limits: { maxPendingConnects: 1 } }).connect(async (_ctx, next) => {
+      if (asked++ === 0) await new Promise(() => {})
+      await next()
+    }))
+    const { fault } = watch(host.gate)
+    const socket = await raw(host)
+    socket.send(connectPacket())
+    await until(() => asked === 1)
+    clock.advance(4_999)
+    expect(await (await raw(host)).enter()).toMatchObject({ message: 'OVERLOADED' })
+    clock.advance(1)
+    expect(await socket.entry()).toMatchObject({ message: 'DEADLINE_EXCEEDED' })
+    expect(fault.map(({ code }) => code)).toEqual(['DEADLINE_EXCEEDED'])
+    expect(traces(host.io)).toEqual(NOTHING)
+    expect(await socket.enter()).toHaveProperty('sid')
+  })
+
+  test('a server that closes while decisions are pending leaves nothing either', async () => {
+    const latch = new Latch()
+    let asked = 0
+    let closers = 0
+    const host = await serve((io) => guard(io).connect(async (ctx, next) => {
+      asked++
+      ctx.onClose(() => closers++)
+      await latch.opened
+      await next()
+    }))
+    const socket = await raw(host)
+    socket.send(connectPacket())
+    await until(() => asked === 1)
+    await host.io.close()
+    await socket.closed
+    await until(() => closers === 1)
+    latch.open()
+    await new Promise(setImmediate)
+    expect(traces(host.io)).toEqual(NOTHING)
   })
 
   test('a place among the pending is free again when its client vanishes, is refused, or enters', async () => {
@@ -700,17 +742,21 @@ describe('namespaces of one connection', () => {
     })
     const socket = await raw(host)
     await socket.enter()
+    const [connection] = Object.values((host.io.engine as unknown as { clients: Record<string, { listenerCount(name: string): number }> }).clients)
+    const listeners = connection!.listenerCount('close')
     socket.send(connectPacket('/a'), connectPacket('/b'), connectPacket('/c'))
     expect(await socket.entry('/c')).toMatchObject({ message: 'TOO_MANY_CONNECTIONS' })
+    expect(connection!.listenerCount('close')).toBe(listeners + 1)
     latch.open()
     expect(await socket.entry('/a')).toHaveProperty('sid')
     expect(await socket.entry('/b')).toHaveProperty('sid')
     expect(await socket.enter('/d')).toMatchObject({ message: 'TOO_MANY_CONNECTIONS' })
+    expect(connection!.listenerCount('close')).toBe(listeners)
     // Who leaves one may enter another.
     socket.send('1/b,')
     await until(() => traces(host.io, '/b').sockets === 0)
     expect(await socket.enter('/d')).toHaveProperty('sid')
-    // The count is one of each connection.
+    // The count is one of each connection; and however many are pending, the connection has one listener more.
     expect(await (await raw(host)).enter('/d')).toHaveProperty('sid')
   })
 })

@@ -307,7 +307,7 @@ describe('order', () => {
     const asked: string[] = []
     const latch = new Latch()
     const begun = new Latch()
-    const note = (ctx: EventContext, next: () => void | Promise<void>) => (asked.push(`${ctx.event}${ctx.args[0] ?? ''}`), next())
+    const note = (ctx: EventContext, next: () => void | Promise<void>) => (asked.push(`${ctx.event}${String(ctx.args[0] ?? '')}`), next())
     const host = await guarded(
       (socket) => {
         for (const name of ['slow', 'quick', 'free']) socket.on(name, (what: unknown, ack?: unknown) => {
@@ -529,9 +529,12 @@ describe('handlers', () => {
   test('guarded: onAny, socket.use and once handlers that throw or reject are contained as well', async () => {
     const host = await guarded(
       (socket) => {
+        // Listeners that reject are what this is about.
+        // eslint-disable-next-line @typescript-eslint/no-misused-promises
         socket.onAny(async (event: string) => {
           if (event === 'any') throw new Error('rejecting onAny')
         })
+        // eslint-disable-next-line @typescript-eslint/no-misused-promises
         socket.use(async ([event], next) => {
           if (event === 'use') throw new Error('rejecting use')
           next()

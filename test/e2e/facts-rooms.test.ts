@@ -341,7 +341,7 @@ describe('adapters', () => {
   test('guarded: what the adapter returns from a join is what the caller gets', async () => {
     class Slow extends Adapter {
       override addAll(id: string, names: Set<string>): Promise<void> {
-        super.addAll(id, names)
+        void super.addAll(id, names)
         return Promise.resolve()
       }
     }

@@ -92,7 +92,10 @@ if (process.argv[2] === 'close') {
   async function cycles(count: number): Promise<number> {
     for (let n = 0; n < count; n += 50) {
       const clients = await Promise.all(Array.from({ length: 50 }, (_, index) => connection(n + index)))
-      for (const [index, client] of clients.entries()) index % 2 === 0 ? client.vanish() : client.close()
+      for (const [index, client] of clients.entries()) {
+        if (index % 2 === 0) client.vanish()
+        else client.close()
+      }
       while (io.engine.clientsCount > 0) await later()
     }
     // What recovery keeps for two minutes is Socket.IO's.
