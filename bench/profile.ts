@@ -133,9 +133,9 @@ async function report(name: ProfiledLoad, options: Options): Promise<unknown> {
     return entry ? (entry.costs[map].get(key) ?? 0) / entry.units : 0
   }
   const print = (title: string, map: keyof Costs, keys: readonly string[]): void => {
-    console.log(`\n${title}, us per ${unit}\n${kinds.map((kind) => kind.padStart(10)).join('')}`)
+    console.log(`\n${title}, us per ${unit}\n${kinds.map((kind) => kind.padStart(12)).join('')}`)
     for (const key of keys) {
-      console.log(`${kinds.map((kind) => perEvent(kind, map, key).toFixed(2).padStart(10)).join('')}  ${key.split('\t').at(-1)}`)
+      console.log(`${kinds.map((kind) => perEvent(kind, map, key).toFixed(2).padStart(12)).join('')}  ${key.split('\t').at(-1)}`)
     }
   }
   const keysOf = (map: keyof Costs): string[] => {

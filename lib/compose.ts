@@ -31,6 +31,8 @@ export interface Composable {
   reached(): void
   /** A copy whose changes reach nobody. */
   shadow(): this
+  /** Where it exists, nothing waits for an observed layer that takes its time; called when there is one. */
+  overtake?(): void
 }
 
 /** Where the compositor reports what does not change the decision. */
@@ -172,9 +174,9 @@ class Run<C extends Composable> {
         this.#stray(error)
         // Thrown only while the hook's own call is on the stack; a timer or a promise callback has nobody to catch it.
         if (onStack) throw error
-        below = Quiet.refused(error)
+        below = rejected(error)
       }
-      return below === undefined ? undefined : Quiet.from(below)
+      return below === undefined ? undefined : quiet(below)
     }
 
     let own: unknown
@@ -232,7 +234,7 @@ class Run<C extends Composable> {
     this.refuse(fault, layer.policy)
     if (onStack) throw fault
     // A hook that is done has left this call behind, often in a promise it did not return: a rejection would end the process there.
-    return done ? undefined : Quiet.refused(fault)
+    return done ? undefined : quiet(rejected(fault))
   }
 
   #accept(facts: unknown, layer: Layer<C>): void {
@@ -253,6 +255,11 @@ class Run<C extends Composable> {
       if (verdict !== undefined) this.ground.unenforced(this.ctx, verdict)
       return this.enter(index + 1)
     }
+    if (this.ctx.overtake !== undefined) {
+      this.ctx.overtake()
+      void verdict.then((late) => (late === undefined ? undefined : this.ground.unenforced(this.ctx, late)))
+      return this.enter(index + 1)
+    }
     this.observing++
     const settled = verdict.then((late) => {
       this.observing--
@@ -270,23 +277,19 @@ export function isThenable(value: unknown): value is PromiseLike<unknown> {
 
 /**
  * What `next()` returns for something asynchronous. A hook may drop it, or a promise it derived from it (`next().finally(...)`), and a
- * client can make it reject: nobody but the gate needs to hear of that, and the process must not end by it.
+ * client can make it reject: nobody but the gate needs to hear of that, and the process must not end by it. An own `then` and no
+ * subclass: `await` takes a plain promise the short way.
  */
-class Quiet extends Promise<void> {
-  static from(promise: Promise<void>): Quiet {
-    return silence(new Quiet((resolve) => resolve(promise)))
-  }
-
-  static refused(error: unknown): Quiet {
-    return silence(new Quiet((_, reject) => reject(error)))
-  }
-
-  override then<A = void, B = never>(agreed?: ((value: void) => A | PromiseLike<A>) | null, refused?: ((reason: any) => B | PromiseLike<B>) | null): Promise<A | B> {
-    return silence(super.then(agreed, refused))
-  }
+function quiet<T>(promise: Promise<T>): Promise<T> {
+  void Promise.prototype.then.call(promise, undefined, noop)
+  promise.then = quietThen
+  return promise
 }
 
-function silence<P extends Promise<unknown>>(promise: P): P {
-  void Promise.prototype.then.call(promise, undefined, noop)
-  return promise
+function quietThen<T>(this: Promise<T>, ...handlers: Parameters<Promise<T>['then']>): Promise<any> {
+  return quiet(Promise.prototype.then.apply(this, handlers as []))
+}
+
+async function rejected(error: unknown): Promise<never> {
+  throw error
 }

@@ -161,6 +161,8 @@ export class RequestContext extends Context {
   override get headers(): IncomingHttpHeaders {
     return this.request.headers
   }
+  /** @internal */
+  overtake(): void {}
   protected override copy(): this {
     return new RequestContext(this.scene, this.request, this.address, this.opening, this.upgrade) as this
   }
@@ -295,6 +297,9 @@ export class EventContext<Peer extends object = object, Data = any> extends Cont
     super.settle(fate)
   }
 
+  /** @internal What is only observed must not hold up the events behind it. */
+  overtake(): void {}
+
   protected override copy(): this {
     return new EventContext(this.scene, this.socket, this.namespace, this.event, [...this.args], this.wantsAck, this.state) as this
   }
@@ -331,6 +336,11 @@ export class JoinContext<Peer extends object = object, Params = Readonly<Record<
   get handshake(): Handshake {
     return this.socket.handshake
   }
+  /** @internal What is only observed must not make a join asynchronous; once it is enforced, it will be. */
+  overtake(): void {
+    this.state.plan.sawAsynchronousJoin = true
+  }
+
   protected override copy(): this {
     const copy = new JoinContext(this.scene, this.socket, this.namespace, this.room, this.cause, this.state)
     copy.params = this.params as never

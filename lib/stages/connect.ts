@@ -95,6 +95,14 @@ export class ConnectStage {
         return true
       }
     }
+    // Called where a message of another node comes in: a listener that throws would end the process there.
+    own._onServerSideEmit = (event) => {
+      try {
+        inherited(namespace, '_onServerSideEmit').call(namespace, event)
+      } catch (error) {
+        this.#listenerFailed(namespace, String(event[0]), error, [])
+      }
+    }
     own._add = (client, auth, done) => this.#add(namespace, client, auth, done)
     own._createSocket = async (client, auth) => {
       const socket = await inherited(namespace, '_createSocket').call(namespace, client, auth)

@@ -42,6 +42,9 @@ export class EventStage {
   readonly #emitReserved: (this: RawSocket, name: string, ...args: unknown[]) => unknown
   readonly #onclose: (this: RawSocket, ...reason: unknown[]) => unknown
   readonly #registerAck: (this: RawSocket, id: number, ack: Listener) => void
+  readonly #anyRejected: (socket: RawSocket, error: unknown, event: unknown[]) => void
+  readonly #onAnyOutgoing: (this: RawSocket, listener: Listener) => RawSocket
+  readonly #prependAnyOutgoing: (this: RawSocket, listener: Listener) => RawSocket
 
   constructor(core: Core, peers: WeakMap<object, PeerState>) {
     this.#core = core
@@ -69,6 +72,16 @@ export class EventStage {
       state.leaving = true
       return inherited(this, '_onclose').apply(this, reason)
     }
+    this.#anyRejected = (socket, error, [name, ...args]) => this.#rejectedHandler(socket, error, String(name), args)
+    const outgoingRejected = (socket: RawSocket, error: unknown, [name]: unknown[]): void => this.#core.fault(this.#unknown(socket, String(name)), error, 'handler')
+    const outgoing = (method: 'onAnyOutgoing' | 'prependAnyOutgoing') =>
+      function (this: RawSocket, listener: Listener): RawSocket {
+        inherited(this, method).call(this, listener)
+        containAll(this, this._anyOutgoingListeners!, outgoingRejected)
+        return this
+      }
+    this.#onAnyOutgoing = outgoing('onAnyOutgoing')
+    this.#prependAnyOutgoing = outgoing('prependAnyOutgoing')
     this.#registerAck = function (id, ack) {
       inherited(this, 'registerAckCallback').call(this, id, (...args) => {
         stage.#contain(this, 'ack', () => ack.apply(this, args))
@@ -86,6 +99,8 @@ export class EventStage {
     own['emitReserved'] = this.#emitReserved
     own['_onclose'] = this.#onclose
     own['registerAckCallback'] = this.#registerAck
+    own['onAnyOutgoing'] = this.#onAnyOutgoing
+    own['prependAnyOutgoing'] = this.#prependAnyOutgoing
   }
 
   #receive(socket: RawSocket, packet: Packet): void {
@@ -140,7 +155,8 @@ export class EventStage {
     if (refused !== undefined) return this.#refuse(socket, context, packet, refused)
     const { wantsAck } = context
     if (wantsAck && plan.declared && !context.replied && isUnheard(socket, context.event)) {
-      return this.#refuse(socket, context, packet, { error: new Denied('UNKNOWN_EVENT'), policy: 'gate' })
+      const unheard = { error: new Denied('UNKNOWN_EVENT'), policy: 'gate' }
+      if (!this.#overlooks(state, context, unheard, false)) return this.#refuse(socket, context, packet, unheard)
     }
     let event: unknown[]
     try {
@@ -153,7 +169,8 @@ export class EventStage {
     if (context.awaited) (state.unsettled ??= new Set()).add(context)
     if (wantsAck) {
       const pending = new PendingAck(this.#core, socket, context, packet.id!, plan.reply)
-      this.#core.acks.push(pending, context.now)
+      // An event that nothing was declared for is answered as without a gate: whenever its handler likes.
+      if (plan.declared) this.#core.acks.push(pending, context.now)
       state.owe(pending)
       // Until the handler answers the context stays; what the client sent need not, unless somebody waits to be told how it ended.
       if (!context.awaited) context.args = []
@@ -175,7 +192,7 @@ export class EventStage {
   /** Hands an admitted event to Socket.IO, in the async context of the innermost hook. */
   #hand(socket: RawSocket, context: EventContext, packet: Packet): void {
     const outer = this.#current
-    if (socket._anyListeners !== undefined && !Object.hasOwn(socket._anyListeners, 'slice')) this.#containAny(socket, socket._anyListeners)
+    if (socket._anyListeners !== undefined) containAll(socket, socket._anyListeners, this.#anyRejected)
     this.#current = context
     try {
       if (context.resource === undefined) socket.onevent(packet)
@@ -185,16 +202,6 @@ export class EventStage {
     } finally {
       this.#current = outer
     }
-  }
-
-  /** `onevent` calls a slice of the catch-all listeners and drops what they return: a rejection of theirs would end the process. */
-  #containAny(socket: RawSocket, listeners: Listener[]): void {
-    const contained = (): Listener[] =>
-      Array.from(listeners, (listener) => (...event: unknown[]) => {
-        const returned = listener.apply(socket, event)
-        if (isThenable(returned)) Promise.resolve(returned).catch((error: unknown) => this.#rejectedHandler(socket, error, String(event[0]), event.slice(1)))
-      })
-    Object.defineProperty(listeners, 'slice', { value: contained })
   }
 
   /** In place of `Socket.dispatch`: the same steps, with every throw contained. */
@@ -303,6 +310,17 @@ export class EventStage {
   }
 }
 
+/** Socket.IO calls a slice of the catch-all listeners, and drops what they return: a rejection of theirs would end the process. */
+function containAll(socket: RawSocket, listeners: Listener[], rejected: (socket: RawSocket, error: unknown, event: unknown[]) => void): void {
+  if (Object.hasOwn(listeners, 'slice')) return
+  const contained = (): Listener[] =>
+    Array.from(listeners, (listener) => (...event: unknown[]) => {
+      const returned = listener.apply(socket, event)
+      if (isThenable(returned)) Promise.resolve(returned).catch((error: unknown) => rejected(socket, error, event))
+    })
+  Object.defineProperty(listeners, 'slice', { value: contained })
+}
+
 /** A middleware of the application that threw, as against one that said no. */
 class Failure {
   constructor(readonly cause: unknown) {}
@@ -358,6 +376,7 @@ class PendingAck extends Deadline implements Owed {
 
   giveUp(): void {
     this.#close()
+    this.context.settle({ outcome: 'unacked' })
   }
 
   /** @returns false where it was answered, or given up, before */
@@ -370,7 +389,10 @@ class PendingAck extends Deadline implements Owed {
   }
 
   override expired(): void {
-    if (this.socket.connected) this.refuse(this.core.refused(this.context, { error: new PolicyFault('the handler did not call the ack in time', 'handler', { code: 'DEADLINE_EXCEEDED' }), policy: 'handler' }))
+    const late = { error: new PolicyFault('the handler did not call the ack in time', 'handler', { code: 'DEADLINE_EXCEEDED' }), policy: 'handler' }
+    // The handler may still answer: nothing is refused there.
+    if (this.context.state.plan.mode === 'observe') return this.core.unenforced(this.context, late)
+    if (this.socket.connected) this.refuse(this.core.refused(this.context, late))
     this.context.settle({ outcome: 'unacked' })
   }
 

@@ -128,6 +128,9 @@ export interface RawSocket extends Emitter {
   readonly acks: Map<number, Listener>
   readonly rooms: Set<string>
   readonly _anyListeners?: Listener[]
+  readonly _anyOutgoingListeners?: Listener[]
+  onAnyOutgoing(listener: Listener): RawSocket
+  prependAnyOutgoing(listener: Listener): RawSocket
   packet(packet: Packet, opts?: WriteOptions): void
   join(rooms: unknown): unknown
   disconnect(close?: boolean): unknown
@@ -156,6 +159,7 @@ export interface RawNamespace extends Emitter {
   _doConnect(socket: RawSocket, done?: (socket: RawSocket) => void): void
   _remove(socket: RawSocket): void
   _initAdapter(): void
+  _onServerSideEmit(event: unknown[]): void
 }
 
 export interface RawParent extends RawNamespace {

@@ -149,6 +149,40 @@ describe('time', () => {
     expect(host.seen.fault.map(({ policy, code }) => [policy, code])).toEqual([['handler', 'DEADLINE_EXCEEDED']])
   })
 
+  test('guarded: in observe mode that is only reported, and an undeclared event has no such deadline: the handler may answer later', async () => {
+    for (const [options, name, reported] of [
+      [{ mode: 'observe' }, 'forgets', [['handler', 'DEADLINE_EXCEEDED', false]]],
+      [{ undeclared: 'allow' }, 'undeclared', []],
+    ] as const) {
+      const clock = testClock()
+      const owed: Answer[] = []
+      const host = await guarded(
+        (socket) => void socket.on(name, (ack: Answer) => owed.push(ack)),
+        (gate) => gate.event('forgets'),
+        { clock, ackWithinMs: 1_000, ...options },
+      )
+      const client = await inside(host)
+      client.send(`270["${name}"]`)
+      await client.ask(['ping'])
+      clock.advance(60_000)
+      await client.ask(['ping'])
+      expect(acksOf(client, 70)).toEqual([])
+      owed[0]!('at last')
+      await client.ask(['ping'])
+      expect(acksOf(client, 70)).toEqual([['at last']])
+      expect(host.seen.fault.map(({ policy, code, enforced }) => [policy, code, enforced])).toEqual(reported)
+    }
+  })
+
+  test('guarded: in observe mode an event that nobody listens to is reported, and its ack never comes, as without a gate', async () => {
+    const host = await guarded(() => {}, (gate) => gate.event('nobody'), { mode: 'observe' })
+    const client = await inside(host)
+    client.send('270["nobody"]')
+    await client.ask(['ping'])
+    expect(acksOf(client, 70)).toEqual([])
+    expect(host.seen.denied.map(({ code, enforced }) => [code, enforced])).toEqual([['UNKNOWN_EVENT', false]])
+  })
+
   test('guarded: a decision past deadlineMs is refused, frees the lane, and a next() that comes later does nothing', async () => {
     const clock = testClock()
     const [begun, latch] = [new Latch(), new Latch()]

@@ -552,6 +552,22 @@ describe('handlers', () => {
     expect(host.seen.fault.map(({ error }) => (error?.cause as Error).message)).toEqual(['rejecting onAny', 'rejecting use', 'rejecting once'])
   })
 
+  test('guarded: so are listeners for everything that goes out, of one socket and of a broadcast, also after they were replaced', async () => {
+    const failing = (name: string): any => async (event: string) => {
+      throw new Error(`${name}: ${event}`)
+    }
+    const host = await guarded((socket) => void socket.onAnyOutgoing(failing('first')).prependAnyOutgoing(() => {}))
+    const client = await inside(host)
+    host.peer().emit('told')
+    host.io.emit('told to all')
+    host.peer().offAnyOutgoing()
+    host.peer().onAnyOutgoing(failing('second'))
+    host.io.emit('told again')
+    await client.ask(['ping'])
+    expect(client.events()).toEqual([['told'], ['told to all'], ['told again']])
+    expect(host.seen.fault.map(({ error }) => (error?.cause as Error).message)).toEqual(['first: told', 'first: told to all', 'second: told again'])
+  })
+
   test('guarded: an application that removes every listener loses neither the gate nor the process', async () => {
     const host = await guarded(
       (socket) => void socket.on('secret', () => { throw new Error('reached') }),
