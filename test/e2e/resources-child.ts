@@ -109,7 +109,7 @@ if (process.argv[2] === 'close') {
     }
     return process.memoryUsage().heapUsed
   }
-  const heap = [await cycles(200), await cycles(800)]
+  const heap = [await cycles(600), await cycles(400)]
   const client = await connection(0)
   client.send(...Array.from({ length: 20 }, (_, n) => `2${100 + n}["drop",{"n":${n}}]`))
   await client.ask(['ask'])
