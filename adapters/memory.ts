@@ -65,6 +65,7 @@ class MemoryStore implements Store {
   /** The theoretical arrival time of each rate, counted from `#start`: small numbers keep their fractions. */
   readonly #rates = new Map<string, number>()
   readonly #entries = new Map<string, Entry>()
+  readonly #listeners = new Map<string, Set<(message: string) => void>>()
   readonly #start: number
   readonly #oldRates = new Sweeper(this.#rates, (arrival) => arrival + this.#start)
   readonly #oldEntries = new Sweeper(this.#entries, ({ expiresAt }) => expiresAt)
@@ -99,6 +100,16 @@ class MemoryStore implements Store {
     return entry === undefined ? undefined : String(entry.value)
   }
 
+  getMany(keys: readonly string[]): (string | undefined)[] {
+    return keys.map((key) => this.get(key))
+  }
+
+  getOrSet(key: string, value: string, ttlMs: number): string {
+    const known = this.get(key)
+    if (known === undefined) this.set(key, value, ttlMs)
+    return known ?? value
+  }
+
   set(key: string, value: string, ttlMs: number, options?: { readonly ifAbsent?: boolean }): boolean {
     const known = this.#live(key)
     if (known !== undefined && options?.ifAbsent === true) return false
@@ -126,6 +137,28 @@ class MemoryStore implements Store {
 
   delete(key: string): boolean {
     return this.#live(key) !== undefined && this.#entries.delete(key)
+  }
+
+  /** At once: whoever shares this store has heard of it before the call returns. */
+  publish(channel: string, message: string): void {
+    for (const listener of [...(this.#listeners.get(channel) ?? [])]) {
+      try {
+        listener(message)
+      } catch (error) {
+        // One listener must not keep the others from hearing it.
+        console.error(error)
+      }
+    }
+  }
+
+  subscribe(channel: string, listener: (message: string) => void): () => void {
+    // A function of its own: the same listener may subscribe twice.
+    const own = (message: string): void => listener(message)
+    const listeners = this.#listeners.get(channel) ?? new Set()
+    this.#listeners.set(channel, listeners.add(own))
+    return () => {
+      if (listeners.delete(own) && listeners.size === 0 && this.#listeners.get(channel) === listeners) this.#listeners.delete(channel)
+    }
   }
 
   close(): void {

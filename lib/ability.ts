@@ -111,6 +111,32 @@ export function audienceOf(ability: unknown): unknown {
   return standing === undefined || standing.flaw !== undefined ? ability : standing.asked
 }
 
+/** An action on a type of subject. */
+export interface Right {
+  readonly action: string
+  readonly subject: string
+}
+
+/** As many as a client is told of. */
+const MAX_TOLD = 100
+
+/** What a peer with the ability `before` could do to some subject of a type, and with `after` cannot do to any. */
+export function lostRights(before: unknown, after: unknown): readonly Right[] {
+  if (before === after || !isAbility(before)) return []
+  const lost = new Map<string, Right>()
+  for (const { inverted, action, subject } of before.rules) {
+    if (inverted === true) continue
+    for (const each of [action].flat()) {
+      for (const type of [subject].flat() as unknown[]) {
+        const name = typeof type === 'string' ? type : (type as { readonly name?: string }).name
+        if (name === undefined || lost.size >= MAX_TOLD || !before.can(each, type) || (isAbility(after) && after.can(each, type))) continue
+        lost.set(JSON.stringify([each, name]), { action: each, subject: name })
+      }
+    }
+  }
+  return [...lost.values()]
+}
+
 function firstStanding(ability: unknown): Standing | undefined {
   return isAbility(ability) ? standingOf(ability, undefined) : undefined
 }

@@ -48,6 +48,18 @@ export function addressResolver(trustProxy: TrustProxy): AddressResolver {
   }
 }
 
+/** Compiles whether a request came over TLS: on its own connection, or as the trusted proxy next to the server says (`X-Forwarded-Proto`). */
+export function secureResolver(trustProxy: TrustProxy): (request: IncomingMessage | undefined | null) => boolean {
+  const trusts = trustProxy === false ? () => false : truster(trustProxy)
+  return (request) => {
+    if ((request?.socket as { encrypted?: boolean } | undefined)?.encrypted === true) return true
+    const header = request?.headers['x-forwarded-proto']
+    if (header === undefined || !trusts(canonicalAddress(request?.socket?.remoteAddress), 0)) return false
+    // The last one: a proxy that appends leaves what the client wrote in front.
+    return String(header).split(',').at(-1)!.trim().toLowerCase() === 'https'
+  }
+}
+
 function truster(trustProxy: number | readonly string[]): (address: string, hop: number) => boolean {
   if (typeof trustProxy === 'number') {
     if (!Number.isInteger(trustProxy) || trustProxy < 0) throw new ConfigError(`trustProxy: ${trustProxy} is not a hop count. Write the number of proxies in front of the server, such as 1.`)

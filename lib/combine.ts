@@ -1,7 +1,9 @@
+import { CROSS_SITE } from './carriers.ts'
 import { nest } from './compose.ts'
 import type { Layer } from './compose.ts'
 import type { ConnectContext, Context, DeliverContext, EventContext, JoinContext, RequestContext } from './context.ts'
 import { ConfigError, deny, Denied, PolicyFault } from './errors.ts'
+import { STEP_UP } from './factor.ts'
 import type { At } from './gate.ts'
 import { checkPolicy, ENFORCED, isAudienceHook, OBSERVED, stages, UNORDERED } from './policy.ts'
 import type { AnyPolicy, DeliverNext, Hook, Stage } from './policy.ts'
@@ -128,6 +130,10 @@ function combine(kind: string, given: readonly unknown[], make: (layers: Layer<C
     if (standIns.length > 0) enforced[stage] = make(standIns)
   }
   if (Object.keys(enforced).length > 0) Object.assign(combined, { [ENFORCED]: enforced })
+  const factors = parts.flatMap((part) => part[STEP_UP] ?? [])
+  if (factors.length > 0) Object.assign(combined, { [STEP_UP]: factors })
+  // A protection that another branch, or a predicate, can take the place of protects nobody.
+  if (kind === 'every' && parts.some((part) => part[CROSS_SITE] === true)) Object.assign(combined, { [CROSS_SITE]: true })
   const observers = parts.flatMap(({ observe }) => (observe === undefined ? [] : [observe]))
   if (observers.length > 0) combined['observe'] = (decision: never) => observers.forEach((observe) => observe(decision))
   return combined

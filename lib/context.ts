@@ -1,10 +1,13 @@
 import { AsyncResource } from 'node:async_hooks'
 import type { IncomingHttpHeaders, IncomingMessage } from 'node:http'
+import { cookieOf } from './carriers.ts'
+import type { Carried } from './carriers.ts'
 import type { Clock } from './clock.ts'
 import { isThenable } from './compose.ts'
 import type { Ground } from './compose.ts'
 import type { PeerState } from './peer.ts'
 import type { Stage } from './policy.ts'
+import type { Principal } from './principal.ts'
 import type { Store } from './store.ts'
 import type { Refusal } from './wire.ts'
 
@@ -38,7 +41,7 @@ export interface Handshake {
 export interface Scene extends Ground<any> {
   readonly clock: Clock
   readonly newId: () => string
-  readonly settings: { readonly store: Store }
+  readonly settings: { readonly store: Store; readonly isSecure: (request: IncomingMessage | undefined) => boolean }
   fault(context: Context, error: unknown, policy?: string): void
 }
 
@@ -137,6 +140,24 @@ export abstract class Context<Peer extends object = object> {
   protected abstract copy(): this
 }
 
+/** The request that opened an engine session: what later ones of the session are compared with. */
+export class Opener {
+  readonly #cookies: string | undefined
+
+  constructor(
+    readonly address: string,
+    readonly userAgent: string | undefined,
+    cookies: string | undefined,
+  ) {
+    this.#cookies = cookies
+  }
+
+  /** The value of one of its cookies. @throws Denied when it was there twice */
+  cookie(name: string): string | undefined {
+    return cookieOf(this.#cookies, name)
+  }
+}
+
 /** An HTTP request, or an upgrade, on its way to the engine. */
 export class RequestContext extends Context {
   override readonly stage = 'request'
@@ -151,8 +172,15 @@ export class RequestContext extends Context {
     readonly opening: boolean,
     /** True for a WebSocket upgrade, opening or not. */
     readonly upgrade: boolean,
+    /** Who opened the engine session this request belongs to; undefined for the request that opens one. */
+    readonly opener?: Opener,
   ) {
     super(scene)
+  }
+
+  /** Whether it came over TLS: on its own connection, or as a trusted proxy says. */
+  get secure(): boolean {
+    return this.scene.settings.isSecure(this.request)
   }
 
   get method(): string {
@@ -164,7 +192,7 @@ export class RequestContext extends Context {
   /** @internal */
   overtake(): void {}
   protected override copy(): this {
-    return new RequestContext(this.scene, this.request, this.address, this.opening, this.upgrade) as this
+    return new RequestContext(this.scene, this.request, this.address, this.opening, this.upgrade, this.opener) as this
   }
 }
 
@@ -179,12 +207,24 @@ export class ConnectContext<Peer extends object = object> extends Context<Peer> 
     readonly handshake: Handshake,
     /** The first request of the connection, when there is one and the application has not dropped it. */
     readonly request: IncomingMessage | undefined,
-    /** Why this is decided: a first entry, or a recovery of an earlier connection. */
+    /**
+     * Why this is decided: a first entry, the recovery of an earlier connection, a new credential of a peer that is here (`handshake.auth`
+     * is what it has sent), or the same peer once more (`gate.reauthorize`).
+     */
     readonly cause: ConnectCause,
     /** @internal */
     readonly state: PeerState,
+    /** @internal What was taken out of the request that opened the session. */
+    readonly carried?: Carried,
+    /** @internal Who the peer is already, where it is decided about once more. */
+    readonly current?: Principal,
   ) {
     super(scene)
+  }
+
+  /** Whether the connection came over TLS: its own, or as a trusted proxy says. */
+  get secure(): boolean {
+    return this.scene.settings.isSecure(this.request)
   }
 
   override get address(): string {
@@ -197,7 +237,10 @@ export class ConnectContext<Peer extends object = object> extends Context<Peer> 
     return this.state.facts as Peer
   }
 
-  /** Calls `fn` once when the peer is gone, also when the connect is refused or the client vanishes half-way; at once, where a late hook asks after that. */
+  /**
+   * Calls `fn` once when what is decided here is over: the peer is gone, also when the connect is refused or the client vanishes half-way, or
+   * a refresh has taken its place. At once, where a late hook asks after that.
+   */
   onClose(fn: () => void): void {
     this.state.onClose(fn, (error) => this.scene.fault(this, error, 'onClose'))
   }
@@ -213,7 +256,7 @@ export class ConnectContext<Peer extends object = object> extends Context<Peer> 
 
   /** Shares the peer: in `observe` mode, too, later policies need the facts of earlier ones. */
   protected override copy(): this {
-    return new ConnectContext(this.scene, this.namespace, this.handshake, this.request, this.cause, this.state) as this
+    return new ConnectContext(this.scene, this.namespace, this.handshake, this.request, this.cause, this.state, this.carried, this.current) as this
   }
 }
 
@@ -285,6 +328,14 @@ export class EventContext<Peer extends object = object, Data = any> extends Cont
     this.resource = new AsyncResource('PORTCULLIS')
   }
 
+  /**
+   * When the peer last proved a factor, in milliseconds since the epoch: by a step-up on this socket, or when it signed in, as its credential
+   * says (`amr` with `auth_time`). Undefined when it never did.
+   */
+  provedAt(factor: string): number | undefined {
+    return this.state.provedAt(factor, this.now)
+  }
+
   /** Answers in place of the handler. The checks below still run, and a refusal of theirs wins over this answer. */
   reply(value?: unknown): void {
     this.replied = true
@@ -316,8 +367,8 @@ export class JoinContext<Peer extends object = object, Params = Readonly<Record<
     readonly socket: PeerSocket,
     override readonly namespace: string,
     readonly room: string,
-    /** `recover` when connection state recovery puts the socket back. */
-    readonly cause: 'join' | 'recover',
+    /** `recover` when connection state recovery puts the socket back, `refresh` when it is decided anew whether it may stay. */
+    readonly cause: 'join' | 'recover' | 'refresh',
     /** @internal */
     readonly state: PeerState,
   ) {

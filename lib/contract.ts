@@ -1,4 +1,4 @@
-import type { Refusal } from './wire.ts'
+import type { ReconnectAdvice, Refusal } from './wire.ts'
 
 /** The part of the Standard Schema interface (version 1) the gate uses; zod, valibot, arktype and others implement it. */
 export interface Schema<Input = any, Output = any> {
@@ -62,6 +62,15 @@ export function contract<const C extends ContractShape>(shape: C): C {
   return shape
 }
 
+declare const CONTRACT: unique symbol
+
+/** On a gate: the contract its namespace was declared with. Nothing at run time. */
+export interface Contracted<C> {
+  readonly [CONTRACT]?: C
+}
+
+type ContractOf<T> = typeof CONTRACT extends keyof T ? Exclude<T[typeof CONTRACT], undefined> : T
+
 type InputOf<S> = S extends { readonly '~standard': { readonly types?: infer T } } ? (NonNullable<T> extends { readonly input: infer I } ? I : unknown) : unknown
 type OutputOf<S> = S extends { readonly '~standard': { readonly types?: infer T } } ? (NonNullable<T> extends { readonly output: infer O } ? O : unknown) : unknown
 
@@ -74,12 +83,28 @@ export type Answer<Reply> = Reply | { readonly error: Refusal }
 type Events<C> = C extends { readonly events: infer E } ? E : Record<never, never>
 type Deliveries<C> = C extends { readonly deliveries: infer D } ? D : Record<never, never>
 
-/** What a client may emit, for `Socket<..., ClientEvents<typeof chat>>` of socket.io-client: the schemas' inputs; the ack brings output or refusal. */
-export type ClientEvents<C> = {
-  [N in keyof Events<C>]: Events<C>[N] extends { readonly reply: infer R }
-    ? (...args: [...Inputs<Events<C>[N]>, ack?: (answer: Answer<OutputOf<R>>) => void]) => void
-    : (...args: [...Inputs<Events<C>[N]>, ack?: (answer?: { readonly error: Refusal }) => void]) => void
+/**
+ * What a client may emit, for `Socket<..., ClientEvents<typeof chat>>` of socket.io-client: the schemas' inputs; the ack brings output or refusal.
+ * Of a contract, or of the gate of a namespace; a gate without a contract says nothing of its events, so any may be sent.
+ */
+export type ClientEvents<T> = Typed<T, { [N in keyof Events<ContractOf<T>>]: Emit<Events<ContractOf<T>>[N]> }>
+
+type Emit<E> = E extends { readonly reply: infer R }
+  ? (...args: [...Inputs<E>, ack?: (answer: Answer<OutputOf<R>>) => void]) => void
+  : (...args: [...Inputs<E>, ack?: (answer?: { readonly error: Refusal }) => void]) => void
+
+/** What a client sends with one event. */
+export type RequestArgs<T, N> = N extends keyof Events<ContractOf<T>> ? Inputs<Events<ContractOf<T>>[N]> : any[]
+
+/** What a client is answered to one event that is not refused. */
+export type ReplyTo<T, N> = N extends keyof Events<ContractOf<T>> ? (Events<ContractOf<T>>[N] extends { readonly reply: infer R } ? OutputOf<R> : unknown) : any
+
+/** Any event, where nothing declares them. */
+export interface AnyEvents {
+  [event: string]: any
 }
+
+type Typed<T, E> = typeof CONTRACT extends keyof T ? (keyof ContractOf<T> extends never ? AnyEvents : E) : E
 
 /** What a handler gets, for `new Server<HandlerEvents<typeof chat>>()`: the schemas' outputs; the ack takes the reply's input. */
 export type HandlerEvents<C> = {
@@ -88,9 +113,51 @@ export type HandlerEvents<C> = {
     : (...args: [...Outputs<Events<C>[N]>, ack?: (...reply: unknown[]) => void]) => void
 }
 
-/** What the server delivers, for the second parameter of `Server` and the first of socket.io-client's `Socket`. */
-export type DeliveryEvents<C> = {
-  [N in keyof Deliveries<C>]: (...args: Outputs<Deliveries<C>[N]>) => void
+/** What the server delivers, for the second parameter of `Server`: of a contract, or of the gate of a namespace. */
+export type DeliveryEvents<T> = Typed<T, { [N in keyof Deliveries<ContractOf<T>>]: (...args: Outputs<Deliveries<ContractOf<T>>[N]>) => void }>
+
+/** All that a client may hear, for the first parameter of socket.io-client's `Socket`: what is delivered, and what the gate itself says. */
+export type ServerEvents<T> = DeliveryEvents<T> & GateEvents
+
+/** What the gate itself says to a client. */
+export type GateEvents = {
+  /** An event without an ack was refused. */
+  'gate:denied': (denied: DeniedNotice) => void
+  /** The connection is about to be closed. */
+  'gate:closing': (closing: ClosingNotice) => void
+  /** The credential is about to end. */
+  'gate:expiring': (expiring: ExpiringNotice) => void
+  /** What the client may do has changed. */
+  'gate:changed': (changed: ChangedNotice) => void
+}
+
+export interface DeniedNotice extends Refusal {
+  readonly event: string
+}
+
+export interface ClosingNotice extends Refusal {
+  readonly reconnect: ReconnectAdvice
+}
+
+export interface ExpiringNotice {
+  /** Milliseconds since the epoch, by the clock of the server. */
+  readonly expiresAtMs: number
+  /** The same, in milliseconds from now. */
+  readonly inMs: number
+}
+
+/** What a client may no longer do. */
+export interface Lost {
+  /** Rooms it was taken out of. */
+  readonly rooms: readonly string[]
+  readonly rights: readonly { readonly action: string; readonly subject: string }[]
+}
+
+export interface ChangedNotice {
+  readonly cause: string
+  /** Until when the credential holds, where it ends. */
+  readonly expiresAtMs?: number | 'never' | null
+  readonly lost: Lost
 }
 
 /** Type of `ctx.data` for one event of a contract. */

@@ -1,11 +1,13 @@
+import { Agenda } from './agenda.ts'
 import { Deadlines } from './clock.ts'
 import type { Clock } from './clock.ts'
 import type { Ground, Refused } from './compose.ts'
-import type { Context } from './context.ts'
+import type { ConnectContext, Context } from './context.ts'
 import { Denied, PolicyFault } from './errors.ts'
 import { newId } from './ids.ts'
 import { Decision, Observers } from './observe.ts'
 import type { Settings } from './options.ts'
+import { revokedBy } from './revocation.ts'
 import { connectRefusalOf, refusalOf } from './wire.ts'
 import type { Refusal } from './wire.ts'
 
@@ -18,11 +20,14 @@ export class Core implements Ground<any> {
   readonly deadlines: Deadlines
   /** Deadlines of acks that handlers owe. */
   readonly acks: Deadlines
+  /** When credentials end, and connections that have not brought any. */
+  readonly agenda: Agenda
 
   constructor(readonly settings: Settings) {
     this.clock = settings.clock
     this.deadlines = new Deadlines(settings.clock, settings.deadlineMs)
     this.acks = new Deadlines(settings.clock, settings.ackWithinMs)
+    this.agenda = new Agenda(settings.clock)
   }
 
   admitted(context: Context): void {
@@ -42,7 +47,8 @@ export class Core implements Ground<any> {
   #refused(context: Context, { error, policy }: Refused, enforced: boolean): Refusal {
     // A refused join that leaves its handler is one refusal, told under one id.
     const id = (error instanceof Denied ? error.id : undefined) ?? context.id
-    const refusal = context.stage === 'connect' ? connectRefusalOf(error, id) : refusalOf(error, id)
+    // Who has been admitted is told the truth about its credential; at the door everything wrong with one is the same.
+    const refusal = isAtTheDoor(context) ? connectRefusalOf(error, id) : refusalOf(error, id)
     if (error instanceof Denied) {
       if (this.observers.wants('denied')) this.observers.tell(new Decision('denied', context, enforced, policy, refusal, error, this.clock.now()))
     } else {
@@ -60,10 +66,30 @@ export class Core implements Ground<any> {
     this.refused(context, refused, false)
   }
 
+  /** What somebody else was asked, within the time a decision may take. @throws PolicyFault `DEADLINE_EXCEEDED` after that */
+  within<T>(answer: Promise<T>, policy = 'gate'): Promise<T> {
+    return new Promise((resolve, reject) => {
+      const deadline = this.deadlines.add(() => reject(new PolicyFault('no answer within the deadline', policy, { code: 'DEADLINE_EXCEEDED' })))
+      answer.finally(() => deadline.cancel()).then(resolve, reject)
+    })
+  }
+
+  /** Whether what a peer has proved was revoked. @returns the refusal, which is `UNAVAILABLE` where the store cannot say in time */
+  revoked(facts: object): Denied | undefined | Promise<Denied | undefined> {
+    const answer = revokedBy(this.settings.store, facts)
+    if (!(answer instanceof Promise)) return answer
+    return this.within(answer, 'revocation').catch((error: unknown) => new Denied('UNAVAILABLE', undefined, error))
+  }
+
   close(): void {
     this.deadlines.clear()
     this.acks.clear()
+    this.agenda.clear()
   }
+}
+
+function isAtTheDoor(context: Context): boolean {
+  return context.stage === 'connect' && !(context as ConnectContext).state.established
 }
 
 function asFault(error: unknown, policy: string): PolicyFault {

@@ -46,6 +46,7 @@ export class Scope {
   readonly name: string | RegExp | undefined
   readonly contract: ContractShape | undefined
   readonly options: NamespaceOptions
+  /** Those that stand in `use`, and in the declarations of any stage. */
   readonly policies: AnyPolicy[] = []
   /** Hooks of `use` and of the stage methods, by stage, in order of declaration. */
   readonly request: Item[] = []
@@ -80,23 +81,29 @@ export class Scope {
   }
 
   add(stage: 'request' | 'connect', items: readonly unknown[]): void {
-    this[stage].push(...items.map((given) => itemOf(given, stage, stage)))
+    this[stage].push(...items.map((given) => this.#itemOf(given, stage, stage)))
   }
 
   addEvent(order: number, names: unknown, items: readonly unknown[]): void {
     const unordered = items.some((given) => isMarked(given, UNORDERED))
-    const hooks = items.filter((given) => !isMarked(given, UNORDERED)).map((given) => itemOf(given, 'event', 'event'))
+    const hooks = items.filter((given) => !isMarked(given, UNORDERED)).map((given) => this.#itemOf(given, 'event', 'event'))
     for (const name of list(names, 'event')) this.events.push({ order, pattern: eventPattern(name, 'event'), items: hooks, unordered })
   }
 
   addRoom(order: number, pattern: unknown, items: readonly unknown[]): void {
-    this.rooms.push({ order, pattern: roomPattern(pattern, 'join'), items: items.map((given) => itemOf(given, 'join', 'join')) })
+    this.rooms.push({ order, pattern: roomPattern(pattern, 'join'), items: items.map((given) => this.#itemOf(given, 'join', 'join')) })
   }
 
   addDelivery(kind: 'deliver' | 'reply', order: number, names: unknown, items: readonly unknown[]): void {
-    const hooks = items.map((given) => itemOf(given, 'deliver', kind))
+    const hooks = items.map((given) => this.#itemOf(given, 'deliver', kind))
     const declarations = kind === 'deliver' ? this.deliveries : this.replies
     for (const name of list(names, kind)) declarations.push({ order, pattern: eventPattern(name, kind), items: hooks })
+  }
+
+  #itemOf(given: unknown, stage: Stage, where: string): Item {
+    const made = itemOf(given, stage, where)
+    if (typeof given === 'object') this.policies.push(given as AnyPolicy)
+    return made
   }
 }
 

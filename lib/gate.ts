@@ -1,9 +1,11 @@
 import type { ConnectContext, DeliverContext, EventContext, JoinContext, RequestContext, SharedDeliverContext } from './context.ts'
-import type { ContractShape, DeliveryData, EventData } from './contract.ts'
+import type { Contracted, ContractShape, DeliveryData, EventData } from './contract.ts'
 import type { Coverage } from './coverage.ts'
 import type { Observer, Outcome } from './observe.ts'
 import type { NamespaceOptions } from './options.ts'
 import type { Holes } from './pattern.ts'
+import type { RevocationOptions, RevocationReceipt, RevocationTarget } from './revocation.ts'
+import type { ReauthorizationReceipt, ReauthorizationTarget } from './revocations.ts'
 import type { Awaitable, Hook, PLACE, Policy } from './policy.ts'
 
 // What may stand in a declaration. The stage's hook is required here: any function is assignable to an object type whose
@@ -56,7 +58,7 @@ interface DeliverPolicy<P extends object, D> extends At<DeliverContext<P, D>> {
 }
 
 /** What a gate and the gate of one namespace have in common. `P`: the facts a peer has. `C`: the contract. */
-export interface Declarations<P extends object, C extends ContractShape> {
+export interface Declarations<P extends object, C extends ContractShape> extends Contracted<C> {
   /** Adds hooks that run when a client asks to enter. */
   connect(...items: ConnectItem<P>[]): this
   /** Declares an event, which makes it known, and what is asked of it. */
@@ -85,6 +87,19 @@ export interface Gate<P extends object = object> extends Declarations<P, Record<
   of<const C extends ContractShape = Record<never, never>>(name: string | RegExp, contract?: C, options?: NamespaceOptions): NamespaceGate<P, C>
   /** What policies have proved about the other end of a socket, for the application's own handlers. @throws TypeError for a socket that is not under this gate */
   peerOf(socket: object): P
+  /**
+   * Ends what a subject, a credential, a session or a socket may do: the very next event is refused, the sockets are closed with the reason, and
+   * new and recovered connections are refused, on every node that shares the store.
+   *
+   * @example
+   * await gate.revoke({ subject: 'alice' }, { reason: 'password changed', issuedBefore: Date.now() })
+   * @throws ConfigError for anything but one target and a reason; Denied `UNAVAILABLE` when the store has not taken it, with the sockets of this node closed
+   */
+  revoke(target: RevocationTarget, options: RevocationOptions): Promise<RevocationReceipt>
+  /** Takes a revocation back. @returns whether there was one */
+  reinstate(target: RevocationTarget): Promise<boolean>
+  /** Asks the connect policies of a subject's peers anew, with the credential they have: rights and rooms become what they are now. */
+  reauthorize(target: ReauthorizationTarget): Promise<ReauthorizationReceipt>
   /** What is covered by which policy, and what is not. */
   coverage(): Coverage
   on(outcome: Outcome, observer: Observer): this

@@ -1,3 +1,5 @@
+import { CARRIERS } from './carriers.ts'
+import type { Carrier } from './carriers.ts'
 import { compose } from './compose.ts'
 import type { Chain } from './compose.ts'
 import { EventContext } from './context.ts'
@@ -16,7 +18,11 @@ import { checkNamespaceOptions, resolveOptions } from './options.ts'
 import type { GuardOptions, Mode, NamespaceOptions } from './options.ts'
 import { NamespacePlan } from './plan.ts'
 import type { AnyPolicy } from './policy.ts'
+import type { RevocationOptions, RevocationReceipt, RevocationTarget } from './revocation.ts'
+import { Revocations } from './revocations.ts'
+import type { ReauthorizationReceipt, ReauthorizationTarget } from './revocations.ts'
 import { validator } from './schema.ts'
+import { TERMS } from './terms.ts'
 import { Wiring } from './stages/wiring.ts'
 import type { AnyServer, RawServer } from './stages/socket-io.ts'
 
@@ -45,6 +51,7 @@ export class Declared {
   readonly scopes: Scope[] = []
   readonly #plans = new Map<string, NamespacePlan>()
   #request: Chain<RequestContext> | undefined
+  #carriers: readonly Carrier[] | undefined
   #order = 0
   sealed = false
 
@@ -55,6 +62,7 @@ export class Declared {
     if (this.sealed) throw new ConfigError('The gate is sealed: it has admitted a connection, so nothing can be declared any more. Declare everything before clients connect.')
     this.#plans.clear()
     this.#request = undefined
+    this.#carriers = undefined
     return this.#order++
   }
 
@@ -89,6 +97,25 @@ export class Declared {
       mode = options.mode ?? mode
     }
     return { limits, mode }
+  }
+
+  /** Where credentials may stand that nobody else is to see, in any namespace. */
+  carriers(): readonly Carrier[] {
+    return (this.#carriers ??= this.#policies().flatMap((policy) => policy[CARRIERS] ?? []))
+  }
+
+  /** How long a connection may stay without having entered a namespace; undefined where no policy authenticates. */
+  withinMs(): number | undefined {
+    const terms = this.#policies().flatMap((policy) => policy[TERMS] ?? [])
+    return terms.length === 0 ? undefined : Math.min(...terms.map(({ withinMs }) => withinMs))
+  }
+
+  #policies(): readonly AnyPolicy[] {
+    return [this.root, ...this.scopes].flatMap(({ policies }) => policies)
+  }
+
+  asksRequests(): boolean {
+    return this.root.request.length > 0
   }
 
   forget(name: string): void {
@@ -180,11 +207,13 @@ export class DeclaringGate extends Declaring {
 export class GuardedServer extends DeclaringGate {
   readonly #server: RawServer
   readonly #wiring: Wiring
+  readonly #revocations: Revocations
 
   constructor(server: RawServer, core: Core) {
     super(core)
     this.#server = server
     this.#wiring = new Wiring(server, core, this.declared)
+    this.#revocations = new Revocations(core, this.#wiring)
   }
 
   peerOf(socket: object): object {
@@ -212,7 +241,20 @@ export class GuardedServer extends DeclaringGate {
     }
   }
 
+  revoke(target: RevocationTarget, options: RevocationOptions): Promise<RevocationReceipt> {
+    return this.#revocations.revoke(target, options)
+  }
+
+  reinstate(target: RevocationTarget): Promise<boolean> {
+    return this.#revocations.reinstate(target)
+  }
+
+  reauthorize(target: ReauthorizationTarget): Promise<ReauthorizationReceipt> {
+    return this.#revocations.reauthorize(target)
+  }
+
   async close(): Promise<void> {
+    this.#revocations.close()
     this.core.close()
     await this.core.settings.store.close()
   }

@@ -9,8 +9,10 @@ export interface Limits extends Required<EventLimits> {
   readonly maxNamespaces: number
   /** Rooms one socket may be in, its own not counted. */
   readonly maxRooms: number
-  /** CONNECT decisions pending at one time in the whole gate. */
+  /** CONNECT decisions pending at one time in the whole gate, and connections that have not entered a namespace. */
   readonly maxPendingConnects: number
+  /** Credentials one connection may fail with, in CONNECTs and in refreshes; then it is closed. */
+  readonly maxFailedCredentials: number
 }
 
 export const defaultLimits: Limits = {
@@ -23,6 +25,7 @@ export const defaultLimits: Limits = {
   maxNamespaces: 20,
   maxRooms: 1_000,
   maxPendingConnects: 10_000,
+  maxFailedCredentials: 10,
 }
 
 /** @throws ConfigError on an unknown limit or one that is not a positive integer. */

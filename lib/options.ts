@@ -1,4 +1,5 @@
-import { addressResolver } from './address.ts'
+import type { IncomingMessage } from 'node:http'
+import { addressResolver, secureResolver } from './address.ts'
 import type { AddressResolver, TrustProxy } from './address.ts'
 import { memoryStore } from '../adapters/memory.ts'
 import { systemClock } from './clock.ts'
@@ -71,6 +72,7 @@ export interface Settings {
   readonly ackWithinMs: number
   readonly clock: Clock
   readonly addressOf: AddressResolver
+  readonly isSecure: (request: IncomingMessage | undefined | null) => boolean
   readonly refusalEvent: boolean
   readonly ackRefusal: (refusal: Refusal) => unknown[]
   readonly dangerouslyAllow: ReadonlySet<Unguardable>
@@ -97,6 +99,7 @@ export function resolveOptions(options: GuardOptions, maxHttpBufferSize: number 
     deadlineMs: positive(options.deadlineMs, 5_000, 'deadlineMs'),
     ackWithinMs: positive(options.ackWithinMs, 30_000, 'ackWithinMs'),
     addressOf: addressResolver(options.trustProxy ?? false),
+    isSecure: secureResolver(options.trustProxy ?? false),
     refusalEvent: boolean(options.refusalEvent, true, 'refusalEvent'),
     ackRefusal: resolveAckRefusal(options.ackRefusal),
     dangerouslyAllow: resolveAllowed(options.dangerouslyAllow),

@@ -1,13 +1,27 @@
 import { isThenable } from './compose.ts'
+import type { Refused } from './compose.ts'
 import type { EventContext } from './context.ts'
+import { Denied } from './errors.ts'
+import type { Code } from './errors.ts'
 import type { Lane } from './lane.ts'
 import type { NamespacePlan } from './plan.ts'
+import type { Principal } from './principal.ts'
 
 /** An answer that a handler owes a peer. It is given up with the peer, whose socket it would keep in memory otherwise. */
 export interface Owed {
   earlier: Owed | undefined
   later: Owed | undefined
   giveUp(): void
+}
+
+/** What one peer has asked of the gate itself. */
+export interface Control {
+  /** Whether a message is being answered: one at a time. */
+  busy: boolean
+  /** Refreshes that proved nothing. */
+  failures: number
+  /** When the next message is free of charge. */
+  at: number
 }
 
 /**
@@ -17,6 +31,20 @@ export interface Owed {
 export class PeerState {
   /** What policies have proved about the other end; frozen once the connect stage has agreed. */
   facts: object = {}
+  /** When its credential ends; `Infinity` for never, and for nobody. */
+  endsAt = Infinity
+  /** Why nothing of it is admitted any more. */
+  ended: Code | undefined = undefined
+  /** Whether it has been admitted. */
+  established = false
+  /** Sends and hears nothing, and may still refresh. */
+  muted = false
+  /** Who it was, where it has become nobody: it may come back as nobody else. */
+  fence: string | undefined = undefined
+  /** Factors it has proved in-band, and when. */
+  proved: Map<string, number> | undefined = undefined
+  /** The messages to the gate itself it is being answered, and what they may cost. */
+  control: Control | undefined = undefined
   lane: Lane | undefined = undefined
   /** Admitted events whose fate somebody waits for and that are not settled yet. */
   unsettled: Set<EventContext> | undefined = undefined
@@ -33,6 +61,48 @@ export class PeerState {
     readonly address: string,
     readonly plan: NamespacePlan,
   ) {}
+
+  /** Why nothing is admitted of it at this time; undefined while its credential holds. */
+  standing(now: number): Code | undefined {
+    return this.ended ?? (now >= this.endsAt ? 'CREDENTIAL_EXPIRED' : undefined)
+  }
+
+  /** What refuses before any policy is asked, in either mode: identity is never only observed. The clock is read only where there is an end. */
+  barred(clock: { readonly now: number } | { now(): number }): Refused | undefined {
+    if (this.endsAt === Infinity && this.ended === undefined) return undefined
+    const code = this.standing(typeof clock.now === 'number' ? clock.now : clock.now())
+    return code === undefined ? undefined : { error: new Denied(code), policy: 'gate' }
+  }
+
+  /** Fixes what policies have proved. */
+  establish(): void {
+    Object.freeze(this.facts)
+    this.established = true
+    const { principal } = this.facts as { readonly principal?: { readonly expiresAtMs?: unknown } }
+    const end = principal?.expiresAtMs
+    // A time that is none has come: it must not stand for never.
+    this.endsAt = typeof end === 'number' ? (Number.isFinite(end) ? end : 0) : Infinity
+  }
+
+  /** Puts what was proved anew in the place of what was. What hung on the earlier proof ends. */
+  renew(next: PeerState, failed: (error: unknown) => void): void {
+    const { closers } = this
+    this.facts = next.facts
+    this.endsAt = next.endsAt
+    this.closers = next.closers
+    next.closers = undefined
+    for (const closer of closers ?? []) call(closer, failed)
+  }
+
+  provedAt(factor: string, now: number): number | undefined {
+    const here = this.proved?.get(factor)
+    const { principal } = this.facts as { readonly principal?: Principal }
+    if (principal?.factors?.includes(factor) !== true) return here
+    const at: unknown = principal.claims['auth_time']
+    if (typeof at !== 'number' || !Number.isFinite(at)) return here
+    // A sign-in that lies ahead must not stand in front of what was proved here.
+    return here !== undefined && (at * 1_000 > now || at * 1_000 < here) ? here : at * 1_000
+  }
 
   /** Calls `fn` when the peer is gone, which it may be already: a hook may run on past its deadline. */
   onClose(fn: () => void, failed: (error: unknown) => void): void {

@@ -1,3 +1,4 @@
+import { CARRIERS, CROSS_SITE } from './carriers.ts'
 import { compose, composeSync } from './compose.ts'
 import type { Chain, Layer, SyncChain } from './compose.ts'
 import type { AudienceContext, ConnectContext, DeliverContext, EventContext, JoinContext } from './context.ts'
@@ -6,13 +7,17 @@ import type { Core } from './core.ts'
 import { layerOf } from './declare.ts'
 import type { Item, NameDeclaration, Scope } from './declare.ts'
 import { ConfigError, Denied, PolicyFault } from './errors.ts'
+import { STEP_UP } from './factor.ts'
+import type { StepUpTerms } from './factor.ts'
 import { resolveLimits } from './limits.ts'
 import type { Limits } from './limits.ts'
 import { resolveUndeclared } from './options.ts'
 import type { Mode } from './options.ts'
 import { matchesEvent } from './pattern.ts'
 import { isAudienceHook } from './policy.ts'
-import type { AudienceHook } from './policy.ts'
+import type { AnyPolicy, AudienceHook } from './policy.ts'
+import { TERMS } from './terms.ts'
+import type { Terms } from './terms.ts'
 import { validator } from './schema.ts'
 import type { Validated, Validator } from './schema.ts'
 
@@ -67,6 +72,10 @@ export class NamespacePlan {
   readonly hasConnect: boolean
   readonly guardsRooms: boolean
   readonly guardsDeliveries: boolean
+  /** On what terms peers have a credential; undefined where no policy authenticates. */
+  readonly terms: Terms | undefined
+  /** What peers may prove in-band, by its name. */
+  readonly factors: ReadonlyMap<string, StepUpTerms>
   /** Whether a join was seen to be asynchronous: only then can a handler go on before it is refused. */
   sawAsynchronousJoin = false
   readonly #core: Core
@@ -101,11 +110,16 @@ export class NamespacePlan {
     this.allowsDeliveries = undeclared.deliveries === 'allow'
     this.covered = core.settings.undeclared.namespaces === 'allow' || scopes.length > 0 || (name === '/' && declaresMain(root))
 
+    const policies = this.#scopes.flatMap((scope) => scope.policies)
+    this.terms = policies.findLast((policy) => policy[TERMS] !== undefined)?.[TERMS]
+    this.factors = factorsOf(name, policies)
+    checkCookies(name, policies)
+
     const connect = this.#collect((scope) => scope.connect)
     this.hasConnect = connect.length > 0
     this.connect = compose(this.#layers(connect), core)
     this.#joinUse = this.#collect((scope) => scope.join)
-    this.guardsRooms = !this.allowsRooms || maxRoomsGiven || this.#joinUse.length > 0 || this.#scopes.some((scope) => scope.rooms.length > 0)
+    this.guardsRooms = this.terms !== undefined || !this.allowsRooms || maxRoomsGiven || this.#joinUse.length > 0 || this.#scopes.some((scope) => scope.rooms.length > 0)
     this.guardsDeliveries =
       !this.allowsDeliveries || this.#scopes.some((scope) => scope.deliver.length > 0 || scope.deliveries.length > 0 || Object.keys(scope.contract?.deliveries ?? {}).length > 0)
 
@@ -238,6 +252,31 @@ export class NamespacePlan {
   #declaredNames(pick: (scope: Scope) => readonly NameDeclaration[]): string[] {
     return this.#scopes.flatMap(pick).flatMap(({ pattern }) => (pattern.prefix === undefined ? [pattern.text] : []))
   }
+}
+
+function factorsOf(name: string, policies: readonly AnyPolicy[]): ReadonlyMap<string, StepUpTerms> {
+  const factors = new Map<string, StepUpTerms>()
+  for (const terms of policies.flatMap((policy) => policy[STEP_UP] ?? [])) {
+    const known = factors.get(terms.factor.name)
+    if (known !== undefined && known.factor !== terms.factor) throw new ConfigError(`namespace ${name}: two factors are named ${JSON.stringify(terms.factor.name)}. Make one of them, and give it to each stepUp(...).`)
+    // One factor in several places: attempts are limited by the strictest, and shared with other sockets where one place asks for it.
+    factors.set(terms.factor.name, known === undefined ? terms : together(known, terms))
+  }
+  return factors
+}
+
+function together(a: StepUpTerms, b: StepUpTerms): StepUpTerms {
+  const stricter = b.limit / b.perMs < a.limit / a.perMs ? b : a
+  return { ...stricter, shared: a.shared || b.shared, sharedForMs: Math.max(a.sharedForMs, b.sharedForMs) }
+}
+
+/** A browser sends its cookies with whatever page connects: they prove who it is, not that its user wants it. */
+function checkCookies(name: string, policies: readonly AnyPolicy[]): void {
+  const cookie = policies.flatMap((policy) => policy[CARRIERS] ?? []).find(({ kind, dangerously }) => kind === 'cookie' && dangerously !== true)
+  if (cookie === undefined || policies.some((policy) => policy[CROSS_SITE] === true)) return
+  throw new ConfigError(
+    `namespace ${name}: a credential is read from the cookie ${JSON.stringify(cookie.name)}, which browsers send whichever page connects. Declare use(csrf({ ... })), or decline it with fromCookie(${JSON.stringify(cookie.name)}, { dangerouslyWithoutCsrf: true }).`,
+  )
 }
 
 function declaresMain(root: Scope): boolean {

@@ -1,6 +1,9 @@
+import type { Carrier, CARRIERS, CROSS_SITE } from './carriers.ts'
 import type { ConnectContext, DeliverContext, EventContext, JoinContext, RequestContext, SharedDeliverContext } from './context.ts'
 import { ConfigError } from './errors.ts'
+import type { STEP_UP, StepUpTerms } from './factor.ts'
 import type { Decision } from './observe.ts'
+import type { Terms, TERMS } from './terms.ts'
 
 /** What a hook may return: nothing, or a promise of nothing. */
 export type Awaitable = void | Promise<void>
@@ -72,6 +75,14 @@ export interface AnyPolicy {
   readonly [UNORDERED]?: boolean
   /** @internal */
   readonly [OBSERVED]?: boolean
+  /** @internal */
+  readonly [TERMS]?: Terms
+  /** @internal */
+  readonly [CARRIERS]?: readonly Carrier[]
+  /** @internal */
+  readonly [CROSS_SITE]?: boolean
+  /** @internal */
+  readonly [STEP_UP]?: StepUpTerms | readonly StepUpTerms[]
   /** @internal */
   readonly [ENFORCED]?: { readonly [S in Exclude<Stage, 'deliver'>]?: Hook<any> }
 }

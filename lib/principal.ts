@@ -28,6 +28,10 @@ export interface Scheme<Credential = any> {
   readonly name: string
   /** Finds the credential. Two that read the very same value are not two credentials. */
   readonly read: CredentialReader<Credential>
+  /** Set where its first use spends a credential: only such a one may stand in the query (`fromQuery`). */
+  readonly singleUse?: true
+  /** The account a credential names, before anything is proved: failures are counted for it, by address. */
+  account?(credential: Credential): string | undefined
   /**
    * Proves who the credential speaks for.
    * @throws Denied `UNAUTHENTICATED` when it proves nothing. Anything else thrown is a fault, and refuses as well.

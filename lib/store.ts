@@ -20,6 +20,10 @@ export interface Store {
   /** Takes from a rate by GCRA. @returns 0 when there was enough, else the milliseconds until there will be */
   consume(key: string, rate: Rate, now: number): Stored<number>
   get(key: string): Stored<string | undefined>
+  /** Reads several keys at once. @returns their values in this order */
+  getMany(keys: readonly string[]): Stored<readonly (string | undefined)[]>
+  /** Sets a value for `ttlMs` milliseconds where there is none. @returns the value that is there now */
+  getOrSet(key: string, value: string, ttlMs: number): Stored<string>
   /** Sets a value for `ttlMs` milliseconds. @returns false when `ifAbsent` was asked and the key was there */
   set(key: string, value: string, ttlMs: number, options?: { readonly ifAbsent?: boolean }): Stored<boolean>
   /** Reads and deletes in one step: whoever gets the value is the only one. */
@@ -27,5 +31,9 @@ export interface Store {
   /** Adds to a counter, which begins at 0 and is forgotten `ttlMs` after its first use. @returns the new value */
   add(key: string, by: number, ttlMs: number): Stored<number>
   delete(key: string): Stored<boolean>
+  /** Tells everybody who has subscribed, on every node that shares the store. */
+  publish(channel: string, message: string): Stored<void>
+  /** Listens to a channel. @returns how to stop */
+  subscribe(channel: string, listener: (message: string) => void): Stored<() => void>
   close(): Stored<void>
 }

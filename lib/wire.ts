@@ -20,6 +20,14 @@ export type ReconnectAdvice = 'never' | 'now' | 'after-credential'
 export const OWN_PREFIX = 'gate:'
 export const DENIED_EVENT = 'gate:denied'
 export const CLOSING_EVENT = 'gate:closing'
+/** A credential will end: `{ expiresAtMs, inMs }`. */
+export const EXPIRING_EVENT = 'gate:expiring'
+/** What a peer may do has changed: `{ cause, expiresAtMs, lost }`. */
+export const CHANGED_EVENT = 'gate:changed'
+/** Of a client: a new credential. */
+export const REFRESH_EVENT = 'gate:refresh'
+/** Of a client: a further factor. */
+export const STEP_UP_EVENT = 'gate:step-up'
 
 export function refusal(code: Code, id: string): Refusal {
   return { code, message: codes[code].message, id }

@@ -1,61 +1,105 @@
+import { CARRIERS, carriersOf } from '../lib/carriers.ts'
 import { isThenable } from '../lib/compose.ts'
-import type { ConnectContext, EventContext, JoinContext } from '../lib/context.ts'
-import { ConfigError, deny, Denied, PolicyFault } from '../lib/errors.ts'
-import { describe, ENFORCED } from '../lib/policy.ts'
-import type { Next, Policy } from '../lib/policy.ts'
+import type { ConnectContext } from '../lib/context.ts'
+import { ConfigError, Denied, PolicyFault } from '../lib/errors.ts'
+import { describe } from '../lib/policy.ts'
+import type { Awaitable, Policy } from '../lib/policy.ts'
 import type { Principal, Scheme } from '../lib/principal.ts'
+import { DEFAULT_TERMS, TERMS } from '../lib/terms.ts'
+import type { OnExpiry, Terms } from '../lib/terms.ts'
+import { Failures } from './authenticate/failures.ts'
+import type { FailureLimits } from './authenticate/failures.ts'
+
+export type { FailureLimits } from './authenticate/failures.ts'
+
+export interface AuthenticateOptions {
+  /** Let in who brings no credential, as nobody: `peer.principal` is then undefined. A credential that proves nothing is refused all the same. Default false. */
+  readonly optional?: boolean
+  /** How long a connection may stay open before it has entered a namespace, in milliseconds. Default 10,000. */
+  readonly withinMs?: number
+  /** What becomes of a peer when its credential ends. `anonymous` needs `optional: true`. Default `disconnect`. */
+  readonly onExpiry?: OnExpiry
+  /** How long before the end a peer is told by `gate:expiring`, in milliseconds; at most a fifth of what is left then. Default 60,000; 0 for not at all. */
+  readonly expiringMs?: number
+  /** Whether a refresh may bring another subject, or another issuer. Default false. */
+  readonly allowSwitch?: boolean
+  /** How many failed credentials are too many. */
+  readonly failures?: FailureLimits
+}
+
+/** What {@link authenticate} makes. */
+export type Authentication<P> = Policy<object, { principal: P }>
 
 /**
- * Admits only who proves an identity by one of the schemes, and gives it as `peer.principal`. Each event and join of the peer is
- * refused once the credential has expired.
+ * Admits only who proves an identity by one of the schemes, and gives it as `peer.principal`. The gate holds on to it: after the end of the
+ * credential nothing of the peer is admitted, and nothing is delivered to it (ASVS 5.0 7.3.2, 7.4.1).
  *
  * @example
  * guard(io).use(authenticate(jwt({ secret, issuer, audience })))
- * @throws ConfigError without a scheme, or for one that is not of the shape `{ name, read, verify }`
+ * @example
+ * guard(io).use(authenticate(tickets.scheme(), jwt({ secret, issuer, audience }), { onExpiry: { graceMs: 30_000 } }))
+ * @throws ConfigError without a scheme, for one that is not of the shape `{ name, read, verify }`, or for a bad option
  */
-export function authenticate(...schemes: readonly Scheme[]): Policy<object, { principal: Principal }> {
+export function authenticate(...schemes: readonly Scheme[]): Authentication<Principal>
+export function authenticate(...schemesAndOptions: readonly [...Scheme[], AuthenticateOptions & { readonly optional: true }]): Authentication<Principal | undefined>
+export function authenticate(...schemesAndOptions: readonly [...Scheme[], AuthenticateOptions & { readonly optional?: false }]): Authentication<Principal>
+export function authenticate(...given: readonly unknown[]): Authentication<any> {
+  const options = isOptions(given.at(-1)) ? given.at(-1) : undefined
+  const schemes = (options === undefined ? given : given.slice(0, -1)) as readonly Scheme[]
   if (schemes.length === 0) throw new ConfigError('authenticate takes at least one scheme, such as jwt({ secret, issuer, audience }).')
   for (const scheme of schemes) checkScheme(scheme)
+  const { optional, failures: limits, terms } = resolve(options as AuthenticateOptions | undefined)
+  const failures = new Failures(limits)
 
-  const policy = {
+  return {
     name: 'authenticate',
-    connect(ctx: ConnectContext, next: (facts: { principal: Principal }) => void | Promise<void>) {
-      const { scheme, credential } = find(schemes, ctx)
+    connect(ctx: ConnectContext, next: (facts: { principal: Principal | undefined }) => Awaitable) {
+      // Nothing new was brought: the peer is who it was, or nobody any more.
+      if (ctx.cause === 'reauthorize') return keep(ctx, next, optional)
+      failures.hold(ctx, undefined)
+      const failed = (error: unknown, account?: string): unknown => failures.count(ctx, account, uniform(error))
+      let found: Found | undefined
+      try {
+        found = find(schemes, ctx)
+      } catch (error) {
+        throw failed(error)
+      }
+      if (found === undefined) {
+        if (optional && ctx.cause !== 'refresh') return next({ principal: undefined })
+        throw failed(refused('no credential'))
+      }
+      const { scheme, credential } = found
+      const account = scheme.account?.(credential)
+      failures.hold(ctx, account)
       let proved: Principal | Promise<Principal>
       try {
         proved = scheme.verify(credential, ctx)
       } catch (error) {
-        throw uniform(error)
+        throw failed(error, account)
       }
       if (!isThenable(proved)) return next({ principal: admissible(proved, scheme, ctx.now) })
       return Promise.resolve(proved).then(
         (principal) => next({ principal: admissible(principal, scheme, ctx.now) }),
         (error: unknown) => {
-          throw uniform(error)
+          throw failed(error, account)
         },
       )
     },
-    event: admitsProved,
-    join: admitsProved,
-    // Observing a server means letting in whoever proves nothing, not letting a credential outlive its end.
-    [ENFORCED]: { event: admitsUnexpired, join: admitsUnexpired },
-  }
-  return policy
+    [TERMS]: terms,
+    [CARRIERS]: schemes.flatMap(({ read }) => carriersOf(read)),
+  } as Authentication<any>
 }
 
-type Later = EventContext | JoinContext
-
-const principalOf = (ctx: Later): Principal | undefined => (ctx.peer as { readonly principal?: Principal }).principal
-
-function admitsProved(ctx: Later, next: Next): void | Promise<void> {
-  if (principalOf(ctx) === undefined) deny('UNAUTHENTICATED')
-  return admitsUnexpired(ctx, next)
+interface Found {
+  readonly scheme: Scheme
+  readonly credential: unknown
 }
 
-function admitsUnexpired(ctx: Later, next: Next): void | Promise<void> {
-  const principal = principalOf(ctx)
-  if (principal !== undefined && hasExpired(principal, ctx.now)) deny('CREDENTIAL_EXPIRED')
-  return next()
+function keep(ctx: ConnectContext, next: (facts: { principal: Principal | undefined }) => Awaitable, optional: boolean): Awaitable {
+  const { current, now } = ctx
+  if (current === undefined && !optional) throw refused('no credential')
+  if (current !== undefined && hasExpired(current, now)) throw refused('the credential has expired')
+  return next({ principal: current })
 }
 
 function hasExpired({ expiresAtMs }: Principal, now: number): boolean {
@@ -63,15 +107,14 @@ function hasExpired({ expiresAtMs }: Principal, now: number): boolean {
 }
 
 /** The first scheme that finds its credential decides. Every other one is asked too: who brings two credentials is not to choose which one counts. */
-function find(schemes: readonly Scheme[], ctx: ConnectContext): { readonly scheme: Scheme; readonly credential: unknown } {
-  let found: { readonly scheme: Scheme; readonly credential: unknown } | undefined
+function find(schemes: readonly Scheme[], ctx: ConnectContext): Found | undefined {
+  let found: Found | undefined
   for (const scheme of schemes) {
     const credential: unknown = scheme.read(ctx)
     if (credential === undefined) continue
     if (found === undefined) found = { scheme, credential }
     else if (!Object.is(credential, found.credential)) throw refused(`two credentials: for ${found.scheme.name} and for ${scheme.name}`)
   }
-  if (found === undefined) throw refused('no credential')
   return found
 }
 
@@ -108,8 +151,57 @@ function flawOf(principal: unknown): string | undefined {
 }
 
 function checkScheme(scheme: unknown): asserts scheme is Scheme {
-  const { name, read, verify } = (scheme ?? {}) as Partial<Record<keyof Scheme, unknown>>
+  const { name, read, verify, singleUse } = (scheme ?? {}) as Partial<Record<keyof Scheme, unknown>>
   if (typeof name !== 'string' || name === '' || typeof read !== 'function' || typeof verify !== 'function') {
     throw new ConfigError(`authenticate takes schemes, objects { name, read(ctx), verify(credential, ctx) }, such as jwt({ ... }); got ${describe(scheme)}.`)
   }
+  const exposed = carriersOf(read).find(({ kind, dangerously }) => kind === 'query' && dangerously !== true)
+  if (exposed !== undefined && singleUse !== true) {
+    throw new ConfigError(`authenticate: scheme "${name}" reads the query parameter "${exposed.name}", which ends in the logs of proxies, and its credential outlives its first use. Use tickets, or dangerouslyFromQuery(${JSON.stringify(exposed.name)}).`)
+  }
+}
+
+function isOptions(value: unknown): boolean {
+  return typeof value === 'object' && value !== null && !Array.isArray(value) && !('read' in value) && !('verify' in value) && !('name' in value)
+}
+
+const KNOWN = ['optional', 'withinMs', 'onExpiry', 'expiringMs', 'allowSwitch', 'failures']
+/** Node's timers, and patience, end before. */
+const MAX_MS = 2_147_483_647
+
+function resolve(options: AuthenticateOptions = {}): { readonly optional: boolean; readonly failures: FailureLimits | undefined; readonly terms: Terms } {
+  const unknown = Object.keys(options).find((key) => !KNOWN.includes(key))
+  if (unknown !== undefined) throw new ConfigError(`authenticate: unknown option "${unknown}". The options are ${KNOWN.join(', ')}.`)
+  const optional = flag(options.optional, 'optional')
+  const onExpiry = options.onExpiry ?? DEFAULT_TERMS.onExpiry
+  if (typeof onExpiry === 'object') {
+    const other = onExpiry === null || Array.isArray(onExpiry) ? '' : Object.keys(onExpiry).find((key) => key !== 'graceMs')
+    if (other !== undefined) throw badExpiry(onExpiry)
+    duration(onExpiry.graceMs, 'onExpiry.graceMs', 1)
+  } else if (onExpiry !== 'disconnect' && onExpiry !== 'anonymous') throw badExpiry(onExpiry)
+  if (onExpiry === 'anonymous' && !optional) throw new ConfigError("authenticate: onExpiry 'anonymous' makes a peer nobody, which only optional: true lets in. Set both, or neither.")
+  return {
+    optional,
+    failures: options.failures,
+    terms: {
+      withinMs: duration(options.withinMs ?? DEFAULT_TERMS.withinMs, 'withinMs', 1),
+      onExpiry: typeof onExpiry === 'object' ? { graceMs: onExpiry.graceMs } : onExpiry,
+      expiringMs: duration(options.expiringMs ?? DEFAULT_TERMS.expiringMs, 'expiringMs', 0),
+      allowSwitch: flag(options.allowSwitch, 'allowSwitch'),
+    },
+  }
+}
+
+function badExpiry(value: unknown): ConfigError {
+  return new ConfigError(`authenticate: onExpiry is 'disconnect', 'anonymous' or { graceMs }; got ${describe(value)}.`)
+}
+
+function flag(value: unknown, name: string): boolean {
+  if (value !== undefined && typeof value !== 'boolean') throw new ConfigError(`authenticate: ${name} is true or false; got ${describe(value)}.`)
+  return value === true
+}
+
+function duration(value: unknown, name: string, min: number): number {
+  if (typeof value !== 'number' || !(value >= min && value <= MAX_MS)) throw new ConfigError(`authenticate: ${name} is a number of milliseconds from ${min} to ${MAX_MS}; got ${describe(value)}.`)
+  return value
 }

@@ -1,7 +1,7 @@
-import { createHash } from 'node:crypto'
 import { addressKey } from '../lib/address.ts'
 import type { ConnectContext, Context, EventContext, JoinContext, RequestContext } from '../lib/context.ts'
 import { ConfigError, Denied } from '../lib/errors.ts'
+import { boundedKey } from '../lib/keys.ts'
 import { identityOf } from '../lib/peer.ts'
 import { describe } from '../lib/policy.ts'
 import type { Awaitable, Hook, Next } from '../lib/policy.ts'
@@ -57,8 +57,6 @@ export function rateLimit(options: RateLimitOptions): RateLimitPolicy {
 
 /** How many limits without a name of their own there are. */
 let made = 0
-/** Longer keys are hashed: a client must not decide how much a store keeps. */
-const MAX_KEY = 256
 
 function limiter<C extends LimitedContext>(prefix: string, limit: number, perMs: number, cost: number | ((ctx: C) => number), key: ((ctx: C) => string) | undefined): Hook<C> {
   const fixed: Rate | undefined = typeof cost === 'number' ? { limit, perMs, cost } : undefined
@@ -107,7 +105,7 @@ function ownKey(prefix: string): (ctx: Context) => string {
     const own = known.get(peer)
     if (own?.address === address) return own.key
     const identity = identityOf(peer)
-    const key = bounded(prefix, identity === undefined ? `address:${addressKey(address)}` : `subject:${identity}`)
+    const key = boundedKey(prefix, identity === undefined ? `address:${addressKey(address)}` : `subject:${identity}`)
     known.set(peer, { address, key })
     return key
   }
@@ -115,11 +113,7 @@ function ownKey(prefix: string): (ctx: Context) => string {
 
 function givenKey(prefix: string, key: unknown): string {
   if (typeof key !== 'string') throw new TypeError(`rate-limit: key answered ${describe(key)} and not text`)
-  return bounded(prefix, `key:${key}`)
-}
-
-function bounded(prefix: string, key: string): string {
-  return `${prefix}:${key.length <= MAX_KEY ? key : `sha256:${createHash('sha256').update(key).digest('base64url')}`}`
+  return boundedKey(prefix, `key:${key}`)
 }
 
 function checkCost(cost: unknown): number {

@@ -1,11 +1,13 @@
 import { EventEmitter } from 'node:events'
 import type { IncomingMessage } from 'node:http'
+import type { Carried } from '../carriers.ts'
 import { isThenable } from '../compose.ts'
 import type { Refused } from '../compose.ts'
 import { ConnectContext } from '../context.ts'
 import type { Handshake } from '../context.ts'
 import type { Core } from '../core.ts'
 import { Denied, PolicyFault } from '../errors.ts'
+import type { Code } from '../errors.ts'
 import { breach, BYTES, DEPTH, measure } from '../limits.ts'
 import type { Limits } from '../limits.ts'
 import type { Mode } from '../options.ts'
@@ -14,10 +16,11 @@ import { PeerState } from '../peer.ts'
 import type { NamespacePlan } from '../plan.ts'
 import { bare, CLOSING_EVENT, closingData, connectErrorData, refusalOf } from '../wire.ts'
 import type { Refusal } from '../wire.ts'
+import type { HalfOpen } from './half-open.ts'
 import { runMiddleware } from './middleware.ts'
 import type { RecoveryStage } from './recovery.ts'
 import { inherited, PacketType } from './socket-io.ts'
-import type { RawClient, RawNamespace, RawServer, RawSocket } from './socket-io.ts'
+import type { RawClient, RawConnection, RawNamespace, RawServer, RawSocket } from './socket-io.ts'
 
 // Seam (Socket.IO 4.8.4): in front of `Namespace._add`, where the Socket is made. `_createSocket`, `run`, `_doConnect`,
 // `_remove` and `emitReserved` of the namespace are wrapped to attach the peer and to contain the application's own code.
@@ -51,12 +54,17 @@ export interface Entrance {
   /** Puts the per-socket seams in place. */
   install(socket: RawSocket, state: PeerState): void
   stateOf(socket: RawSocket): PeerState
+  /** A socket is given up, entered or not. */
+  leave(socket: RawSocket, state: PeerState): void
+  /** What was taken out of the request that opened a connection. */
+  carriedBy(connection: RawConnection): Carried | undefined
 }
 
 export class ConnectStage {
   readonly #core: Core
   readonly #gate: Entrance
   readonly #recovery: RecoveryStage
+  readonly #halfOpen: HalfOpen
   readonly #waiting = new WeakMap<RawClient, Waiting>()
   readonly #pendingOf = new WeakMap<RawNamespace, number>()
   /** Dynamic namespaces that exist because a client named them, and whether the gate has let anybody in. */
@@ -65,10 +73,14 @@ export class ConnectStage {
   readonly #cleanup: (this: RawSocket) => void
   readonly #connectError: (this: RawSocket, data: unknown) => void
 
-  constructor(core: Core, gate: Entrance, recovery: RecoveryStage) {
+  /** How many credentials a client has failed with. */
+  readonly #failures = new WeakMap<RawClient, number>()
+
+  constructor(core: Core, gate: Entrance, recovery: RecoveryStage, halfOpen: HalfOpen) {
     this.#core = core
     this.#gate = gate
     this.#recovery = recovery
+    this.#halfOpen = halfOpen
     const stage = this
     // Socket.IO calls it whenever it gives up a socket. A listener would not do: applications remove them all.
     this.#cleanup = function () {
@@ -114,6 +126,10 @@ export class ConnectStage {
     own.run = (socket, done) => this.#run(namespace, socket, done)
     own._doConnect = (socket, done) => {
       this.#forget(socket.client, namespace)
+      // The application's middleware took its time: what was proved may be over, or revoked.
+      const code = this.#gate.stateOf(socket).standing(this.#core.clock.now())
+      if (code !== undefined) return this.#turnAway(socket, code)
+      this.#halfOpen.remove(socket.client.conn)
       inherited(namespace, '_doConnect').call(namespace, socket, done)
     }
     // Own already where Socket.IO cleans up empty children. It does so by name, which may stand for another child by now.
@@ -135,7 +151,7 @@ export class ConnectStage {
     const request = client.request ?? undefined
     const handshake = new ConnectHandshake(client, request, auth, this.#core.clock.now())
     const state = new PeerState(this.#core.settings.addressOf(request, client.conn.remoteAddress), plan)
-    const context = new ConnectContext(this.#core, namespace.name, handshake, request, resumes === undefined ? 'connect' : 'recover', state)
+    const context = new ConnectContext(this.#core, namespace.name, handshake, request, resumes === undefined ? 'connect' : 'recover', state, this.#gate.carriedBy(client.conn))
     const pending: Pending = { state, context, socket: undefined }
 
     const barred = this.#bar(client, plan, context, auth)
@@ -143,11 +159,11 @@ export class ConnectStage {
     if (barred !== undefined) return this.#refuse(namespace, client, pending, barred)
     try {
       const verdict = plan.connect(context)
-      const refused = verdict instanceof Promise ? await verdict : verdict
+      const answer = (verdict instanceof Promise ? await verdict : verdict) ?? this.#revoked(state)
+      const refused = answer instanceof Promise ? await answer : answer
       if (client.conn.readyState !== 'open') return this.#vanished(namespace, client, pending)
       if (refused !== undefined) return this.#refuse(namespace, client, pending, refused)
       this.#gate.seal()
-      Object.freeze(state.facts)
       this.#core.admitted(context)
       if (resumes === undefined || !(await this.#recovery.resume(namespace, client, auth, resumes, state, (socket) => this.#adopt(pending, socket), done))) {
         await inherited(namespace, '_add').call(namespace, client, resumes === undefined ? auth : this.#recovery.fresh(auth), done)
@@ -186,8 +202,16 @@ export class ConnectStage {
     return undefined
   }
 
+  /** Whoever was revoked is kept out in either mode: identity is never only observed. */
+  #revoked(state: PeerState): Refused | undefined | Promise<Refused | undefined> {
+    const answer = this.#core.revoked(state.facts)
+    const refused = (error: Denied | undefined): Refused | undefined => (error === undefined ? undefined : { error, policy: 'revocation' })
+    return answer instanceof Promise ? answer.then(refused) : refused(answer)
+  }
+
   #adopt(pending: Pending, socket: RawSocket): void {
     pending.socket = socket
+    pending.state.establish()
     // From here on the namespace is the application's: what its own middleware refuses is as in Socket.IO.
     if (this.#namedByClients.has(socket.nsp)) this.#namedByClients.set(socket.nsp, 'entered')
     Object.assign(socket, { _cleanup: this.#cleanup, _error: this.#connectError })
@@ -201,8 +225,12 @@ export class ConnectStage {
     const entered = pending?.socket !== socket
     if (!entered) this.#forget(client, nsp)
     inherited(socket, '_cleanup').call(socket)
-    this.#close(this.#gate.stateOf(socket), this.#contextOf(socket))
+    const state = this.#gate.stateOf(socket)
+    this.#gate.leave(socket, state)
+    this.#close(state, this.#contextOf(socket))
     if (!entered) this.#discardIfUnused(nsp)
+    // Without a namespace it is as one that has just been opened.
+    else if (client.nsps.size === 0) this.#halfOpen.add(client.conn)
   }
 
   #close(state: PeerState, context: ConnectContext): void {
@@ -217,6 +245,24 @@ export class ConnectStage {
     context.settle({ outcome: 'refused', refusal, error: refused.error })
     this.#close(pending.state, context)
     this.#discardIfUnused(namespace)
+    if (refusal.code === 'UNAUTHENTICATED') this.#countFailure(client)
+  }
+
+  /** Whoever tries one credential after the other opens a connection for each few. */
+  #countFailure(client: RawClient): void {
+    const failures = (this.#failures.get(client) ?? 0) + 1
+    this.#failures.set(client, failures)
+    if (failures >= this.#core.settings.limits.maxFailedCredentials) client.conn.close()
+  }
+
+  /** Refuses a socket that the application's middleware has let pass, and whose credential did not last until then. */
+  #turnAway(socket: RawSocket, code: Code): void {
+    const context = this.#contextOf(socket)
+    const { state } = context
+    state.established = false
+    const data = connectErrorData(this.#core.refused(context, { error: new Denied(code), policy: 'gate' }))
+    socket._cleanup()
+    this.#tell(socket.nsp, socket.client, context, data)
   }
 
   /** Writes a CONNECT_ERROR. Details that cannot be encoded must not end the process, nor leave the client without an answer. */
@@ -250,6 +296,7 @@ export class ConnectStage {
     let waiting = this.#waiting.get(client)
     if (waiting === undefined) this.#waiting.set(client, (waiting = this.#watch(client)))
     waiting.pending.set(namespace, pending)
+    this.#halfOpen.deciding(client.conn, true)
     this.#pendingConnects++
     this.#pendingOf.set(namespace, (this.#pendingOf.get(namespace) ?? 0) + 1)
   }
@@ -268,6 +315,7 @@ export class ConnectStage {
     if (waiting === undefined || !waiting.pending.delete(namespace)) return
     if (waiting.pending.size === 0) {
       this.#waiting.delete(client)
+      this.#halfOpen.deciding(client.conn, false)
       waiting.unwatch()
     }
     this.#pendingConnects--

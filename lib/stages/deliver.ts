@@ -70,7 +70,15 @@ export class DeliverStage {
   }
 
   install(socket: RawSocket, plan: NamespacePlan): void {
-    if (!plan.guardsDeliveries) return
+    if (plan.guardsDeliveries) this.#wrap(socket)
+  }
+
+  /** From now on its state decides whether anything reaches it. */
+  mute(socket: RawSocket): void {
+    this.#wrap(socket)
+  }
+
+  #wrap(socket: RawSocket): void {
     socket.notifyOutgoingListeners = this.#notify
     const { client } = socket
     client._packet = this.#packet
@@ -102,7 +110,7 @@ export class DeliverStage {
     const state = this.#peers.get(socket)!
     let outcome: Outcome
     try {
-      outcome = this.#outcome(socket, packet, state)
+      outcome = state.muted ? DROP : this.#outcome(socket, packet, state)
     } catch (error) {
       // Nothing may be thrown here: it would break the loop for the remaining recipients.
       this.#core.fault(this.#context(socket, String((packet.data as unknown[])[0]), [], state), error, 'deliver')

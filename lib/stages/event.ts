@@ -13,6 +13,8 @@ import type { EventPlan, ReplyPlan } from '../plan.ts'
 import type { Validated, Validator } from '../schema.ts'
 import { bare, DENIED_EVENT, defaultAckRefusal, deniedEventData } from '../wire.ts'
 import type { Refusal } from '../wire.ts'
+import { isControl } from './control.ts'
+import type { ControlStage } from './control.ts'
 import { runMiddleware } from './middleware.ts'
 import { inherited, PacketType } from './socket-io.ts'
 import type { Listener, Packet, RawSocket } from './socket-io.ts'
@@ -33,6 +35,7 @@ const MAX_ECHO = 128
 export class EventStage {
   readonly #core: Core
   readonly #peers: WeakMap<object, PeerState>
+  readonly #control: ControlStage
   /** The event that is being handed to Socket.IO right now: `onevent` calls `dispatch` before it returns. */
   #current: EventContext | undefined
 
@@ -46,9 +49,10 @@ export class EventStage {
   readonly #onAnyOutgoing: (this: RawSocket, listener: Listener) => RawSocket
   readonly #prependAnyOutgoing: (this: RawSocket, listener: Listener) => RawSocket
 
-  constructor(core: Core, peers: WeakMap<object, PeerState>) {
+  constructor(core: Core, peers: WeakMap<object, PeerState>, control: ControlStage) {
     this.#core = core
     this.#peers = peers
+    this.#control = control
     // Functions of the stage, not of the socket: each socket only points at them.
     const stage = this
     this.#onpacket = function (packet) {
@@ -110,8 +114,9 @@ export class EventStage {
     const data = payloadOf(packet)
     const name = eventName(data[0])
     data[0] = name
-    const plan = state.plan.event(name)
     const args = data.slice(1)
+    if (isControl(name)) return this.#control.receive(socket, state, name, args, packet.id ?? undefined)
+    const plan = state.plan.event(name)
     const context = new EventContext(this.#core, socket, state.plan.name, name, args, packet.id !== undefined && packet.id !== null, state)
 
     const size = measure(args, plan.limits)
@@ -139,13 +144,16 @@ export class EventStage {
 
   #decide(socket: RawSocket, state: PeerState, plan: EventPlan, context: EventContext, packet: Packet): void {
     if (!socket.connected) return
+    const barred = state.barred(context)
+    if (barred !== undefined) return this.#refuse(socket, context, packet, barred)
     const verdict = plan.chain(context)
     if (!(verdict instanceof Promise)) return this.#conclude(socket, state, plan, context, packet, verdict)
 
     const lane = plan.unordered ? undefined : (state.lane ??= new Lane())
     if (lane !== undefined) lane.busy = true
     void verdict.then((late) => {
-      if (socket.connected) this.#conclude(socket, state, plan, context, packet, late)
+      // The time of its credential may have come while it was being decided.
+      if (socket.connected) this.#conclude(socket, state, plan, context, packet, late ?? state.barred(this.#core.clock))
       else context.settle({ outcome: 'unacked' })
       lane?.release()
     })

@@ -46,6 +46,8 @@ export class JoinStage {
       return addAll().call(adapter, id, this.#filter(namespace, id, rooms))
     }
     adapter.apply = (options: BroadcastOptions, callback) => {
+      // Every broadcast comes here, also one of another node: nothing is delivered past the end of a credential, however late its timer.
+      this.#core.agenda.catchUp()
       this.#loops++
       try {
         return apply().call(adapter, options, callback)
@@ -90,6 +92,8 @@ export class JoinStage {
 
   #decide(socket: RawSocket, room: unknown, state: PeerState, context: JoinContext, before: number): Verdict | Promise<Verdict> {
     const { plan } = state
+    const over = state.barred(context)
+    if (over !== undefined) return over
     const barred = this.#bar(socket, room, plan, before)
     if (barred !== undefined) {
       if (plan.mode !== 'observe') return barred

@@ -1,12 +1,15 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { STATUS_CODES } from 'node:http'
+import { takeOut } from '../carriers.ts'
+import type { Carried, Carrier } from '../carriers.ts'
 import { isThenable } from '../compose.ts'
 import type { Chain, Refused } from '../compose.ts'
-import { RequestContext } from '../context.ts'
+import { Opener, RequestContext } from '../context.ts'
 import type { Core } from '../core.ts'
 import { ConfigError, Denied } from '../errors.ts'
 import { bare, httpAnswer } from '../wire.ts'
 import type { Refusal } from '../wire.ts'
+import type { HalfOpen } from './half-open.ts'
 import { runMiddleware } from './middleware.ts'
 import type { EngineRequest, RawConnection, RawEngine, RawServer } from './socket-io.ts'
 
@@ -20,18 +23,38 @@ const FORBIDDEN = 4
 interface Session {
   /** The first Origin present in the session. */
   origin: string | undefined
+  /** The request it began with, where a policy may compare later ones with it. */
+  readonly opener?: Opener | undefined
+  /** What was taken out of that request. */
+  readonly carried?: Carried | undefined
+}
+
+/** What is declared about requests, at this moment: declarations may still follow. */
+export interface RequestTerms {
+  request(): Chain<RequestContext>
+  /** Whether any policy is asked about requests. */
+  asksRequests(): boolean
+  /** Where credentials stand that nobody else is to see. */
+  carriers(): readonly Carrier[]
 }
 
 export class RequestStage {
   readonly #core: Core
-  /** The compiled chain of the moment; asked for each request, because declarations may still follow. */
-  readonly #chain: () => Chain<RequestContext>
+  readonly #declared: RequestTerms
+  readonly #halfOpen: HalfOpen
   readonly #sessions = new WeakMap<object, Session>()
+  readonly #carried = new WeakMap<IncomingMessage, Carried>()
   readonly #engines = new WeakSet<RawEngine>()
 
-  constructor(core: Core, chain: () => Chain<RequestContext>) {
+  constructor(core: Core, declared: RequestTerms, halfOpen: HalfOpen) {
     this.#core = core
-    this.#chain = chain
+    this.#declared = declared
+    this.#halfOpen = halfOpen
+  }
+
+  /** What was taken out of the request that opened a connection. */
+  carriedBy(connection: RawConnection): Carried | undefined {
+    return this.#sessions.get(connection)?.carried
   }
 
   /** Guards the engine of a server, and each one attached later. @throws ConfigError for an engine that cannot be guarded */
@@ -64,6 +87,7 @@ export class RequestStage {
     engine.prependListener('connection', (connection: RawConnection) => {
       const session = connection.request == null ? undefined : this.#sessions.get(connection.request)
       if (session !== undefined) this.#sessions.set(connection, session)
+      this.#halfOpen.add(connection)
     })
     const open = engine.onWebTransportSession
     if (open !== undefined && this.#core.settings.dangerouslyAllow.has('webtransport')) {
@@ -84,6 +108,8 @@ export class RequestStage {
   #contain(engine: RawEngine): void {
     const { verify } = engine
     engine._applyMiddlewares = (request, response, done) => {
+      const carried = takeOut(request, this.#declared.carriers())
+      if (carried !== undefined) this.#carried.set(request, carried)
       const upgrade = request.res !== response
       // A client that resets an upgrade before ws has taken it over would end the process: nobody listens for `error` yet.
       if (upgrade) request.socket.on('error', ignore)
@@ -119,19 +145,24 @@ export class RequestStage {
     }
   }
 
-  #context(request: EngineRequest, upgrade: boolean): RequestContext {
+  #context(request: EngineRequest, upgrade: boolean, opener?: Opener): RequestContext {
     const { sid } = request._query
-    return new RequestContext(this.#core, request, this.#core.settings.addressOf(request, undefined), sid === undefined || sid === '', upgrade)
+    return new RequestContext(this.#core, request, this.#core.settings.addressOf(request, undefined), sid === undefined || sid === '', upgrade, opener)
   }
 
   #receive(engine: RawEngine, request: EngineRequest, response: unknown, next: (error?: unknown) => void): void {
     const upgrade = request.res !== response
     const { sid, j } = request._query
-    const context = this.#context(request, upgrade)
+    const context = this.#context(request, upgrade, this.#sessionOf(engine, sid)?.opener)
     if (j !== undefined) return this.#refuse(context, response, { error: new Denied('ORIGIN_NOT_ALLOWED'), policy: 'jsonp' })
     if (this.#isForeign(engine, context, sid)) return this.#refuse(context, response, foreign())
 
-    const verdict = this.#chain()(context)
+    // A reply has to name a protocol that was offered (RFC 6455 4.1), and the carrier is not to be named.
+    if (upgrade && (this.#carried.get(request)?.subprotocols.size ?? 0) > 0 && request.headers['sec-websocket-protocol'] === undefined) {
+      return this.#refuse(context, response, { error: new Denied('UNAUTHENTICATED', undefined, 'a subprotocol that carries a credential, and none of the application'), policy: 'gate' })
+    }
+
+    const verdict = this.#declared.request()(context)
     if (!(verdict instanceof Promise)) return this.#conclude(engine, context, response, next, verdict)
     void verdict.then((late) => {
       if (isGone(request, response, upgrade)) {
@@ -150,10 +181,11 @@ export class RequestStage {
   }
 
   /** Only a request that is admitted pins its Origin: with a refused one a thief could lock the owner out. */
-  #pin(engine: RawEngine, { request, opening }: RequestContext): void {
-    const { origin } = request.headers
+  #pin(engine: RawEngine, { request, opening, address }: RequestContext): void {
+    const { origin, cookie, 'user-agent': userAgent } = request.headers
     if (opening) {
-      this.#sessions.set(request, { origin })
+      const carried = this.#carried.get(request)
+      this.#sessions.set(request, { origin, ...(this.#declared.asksRequests() ? { opener: new Opener(address, userAgent, cookie) } : {}), ...(carried === undefined ? {} : { carried }) })
       return
     }
     const session = this.#sessionOf(engine, (request as EngineRequest)._query.sid)

@@ -55,6 +55,7 @@ export interface RawConnection extends Emitter {
   readyState: string
   remoteAddress: string | undefined
   request: IncomingMessage | null | undefined
+  close(discard?: boolean): void
 }
 
 export interface RawClient {
@@ -133,6 +134,7 @@ export interface RawSocket extends Emitter {
   prependAnyOutgoing(listener: Listener): RawSocket
   packet(packet: Packet, opts?: WriteOptions): void
   join(rooms: unknown): unknown
+  leave(room: string): unknown
   disconnect(close?: boolean): unknown
   dispatch(event: unknown[]): void
   onevent(packet: Packet): void

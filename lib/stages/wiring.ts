@@ -1,3 +1,4 @@
+import type { Carried } from '../carriers.ts'
 import { AudienceContext } from '../context.ts'
 import type { Core } from '../core.ts'
 import type { Declared } from '../guard.ts'
@@ -8,23 +9,31 @@ import type { PeerState } from '../peer.ts'
 import type { NamespacePlan } from '../plan.ts'
 import { ConnectStage } from './connect.ts'
 import type { Entrance } from './connect.ts'
+import { ControlStage } from './control.ts'
 import { DeliverStage } from './deliver.ts'
 import { EventStage } from './event.ts'
+import { HalfOpen } from './half-open.ts'
 import { JoinStage } from './join.ts'
 import { guardOperators } from './operators.ts'
 import { RecoveryStage } from './recovery.ts'
+import { RenewalStage } from './renewal.ts'
 import { RequestStage } from './request.ts'
 import { inherited } from './socket-io.ts'
-import type { RawAdapter, RawNamespace, RawServer, RawSocket } from './socket-io.ts'
+import type { RawAdapter, RawConnection, RawNamespace, RawServer, RawSocket } from './socket-io.ts'
+import { TenureStage } from './tenure.ts'
+import type { Surroundings } from './tenure.ts'
 
 /** Puts the seams of all stages on one server: its engines, its namespaces now and later, their adapters, their sockets. */
-export class Wiring implements Entrance {
+export class Wiring implements Entrance, Surroundings {
   /** Everything the gate knows of a socket. */
   readonly peers = new WeakMap<object, PeerState>()
   readonly #core: Core
   readonly #declared: Declared
   readonly #server: RawServer
   readonly #plans = new WeakMap<RawNamespace, NamespacePlan>()
+  readonly tenure: TenureStage
+  readonly renewal: RenewalStage
+  readonly #request: RequestStage
   readonly #connect: ConnectStage
   readonly #recovery: RecoveryStage
   readonly #event: EventStage
@@ -35,13 +44,17 @@ export class Wiring implements Entrance {
     this.#server = server
     this.#core = core
     this.#declared = declared
+    const halfOpen = new HalfOpen(core, () => declared.withinMs())
     this.#recovery = new RecoveryStage(core, this.peers)
-    this.#connect = new ConnectStage(core, this, this.#recovery)
-    this.#event = new EventStage(core, this.peers)
+    this.#connect = new ConnectStage(core, this, this.#recovery, halfOpen)
+    this.tenure = new TenureStage(core, this)
+    this.renewal = new RenewalStage(core, this.tenure)
+    this.#event = new EventStage(core, this.peers, new ControlStage(core, this.renewal, this.tenure))
     this.#join = new JoinStage(core, this.peers, (name) => this.#recovery.isAway(name))
     this.#deliver = new DeliverStage(core, this.peers)
     // First what can refuse the set-up, so that a refused server is left as it was.
-    new RequestStage(core, () => declared.request()).install(server)
+    this.#request = new RequestStage(core, declared, halfOpen)
+    this.#request.install(server)
     this.#connect.install(server)
     for (const namespace of server._nsps.values()) this.#guard(namespace)
     // The event `new_namespace` is not to be relied on: an application may remove every listener.
@@ -99,6 +112,27 @@ export class Wiring implements Entrance {
     this.#event.install(socket)
     if (state.plan.guardsRooms) this.#join.install(socket)
     this.#deliver.install(socket, state.plan)
+    this.tenure.enter(socket, state)
+  }
+
+  leave(socket: RawSocket, state: PeerState): void {
+    this.tenure.leave(socket, state)
+  }
+
+  carriedBy(connection: RawConnection): Carried | undefined {
+    return this.#request.carriedBy(connection)
+  }
+
+  mute(socket: RawSocket): void {
+    this.#deliver.mute(socket)
+  }
+
+  anonymise(socket: RawSocket, state: PeerState): void {
+    void this.renewal.anonymise(socket, state)
+  }
+
+  find(id: string): readonly RawSocket[] {
+    return [...this.#server._nsps.values()].flatMap(({ sockets }) => sockets.get(id) ?? [])
   }
 
   stateOf(socket: RawSocket): PeerState {

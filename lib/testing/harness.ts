@@ -112,7 +112,7 @@ export class Probe {
       state.close((error) => this.#core.fault(context, error, 'onClose'))
     }
     const admitted = (): { facts: object } => {
-      Object.freeze(state.facts)
+      state.establish()
       leave = this.#parties.enter(state, handshake, address)
       context.settle(HANDLED)
       return { facts: state.facts }
@@ -135,7 +135,8 @@ export class Probe {
     const barred =
       this.#barOversized(context, plan, args, event.limits) ??
       (isReservedEvent(name) ? { error: new Denied('UNKNOWN_EVENT'), policy: 'gate' } : undefined) ??
-      this.#bar(context, plan, event.known ? undefined : 'UNKNOWN_EVENT')
+      this.#bar(context, plan, event.known ? undefined : 'UNKNOWN_EVENT') ??
+      state.barred(context)
     if (barred !== undefined) return this.#conclude(context, event, barred, undefined, false)
 
     if (event.unordered) return this.#conclude(context, event, event.chain, undefined, false)
@@ -158,6 +159,7 @@ export class Probe {
     const foreign = room.startsWith(OWN_PREFIX) || this.#parties.isSocket(plan.name, room)
     const full = socket.rooms.size > plan.limits.maxRooms && !socket.rooms.has(room)
     const barred =
+      state.barred(context) ??
       this.#bar(context, plan, foreign ? 'FORBIDDEN' : undefined) ??
       bar(this.#core, context, plan, full ? new Denied('FORBIDDEN', { limit: 'maxRooms' }) : undefined, 'limits') ??
       this.#bar(context, plan, known ? undefined : 'UNKNOWN_ROOM')

@@ -56,7 +56,8 @@ export class Parties {
   #introduce(peer: object, address: string, namespace: string): Party {
     const state = new PeerState(address, this.plan(namespace))
     // What policies see is frozen, as on a server; what the test holds stays as it is.
-    state.facts = Object.isFrozen(peer) ? peer : Object.freeze({ ...peer })
+    state.facts = Object.isFrozen(peer) ? peer : { ...peer }
+    state.establish()
     const handshake = handshakeOf({ auth: {}, address, secure: false, url: '/socket.io/', headers: this.defaults.headers }, this.now())
     return this.#add({ address, state, handshake, sockets: new Map() }, peer)
   }

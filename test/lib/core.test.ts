@@ -11,7 +11,7 @@ function coreWith() {
   const told: Decision[] = []
   for (const outcome of ['admitted', 'denied', 'fault'] as const) core.observers.on(outcome, (decision) => void told.push(decision))
   let ids = 0
-  const context = (stage: string) => ({ stage, id: `id ${++ids}`, now: clock.now(), address: '', headers: {}, peer: {} }) as never
+  const context = (stage: string) => ({ stage, id: `id ${++ids}`, now: clock.now(), address: '', headers: {}, peer: {}, state: { established: false } }) as never
   return { clock, core, told, context }
 }
 

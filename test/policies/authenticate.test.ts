@@ -1,5 +1,5 @@
 import { describe, expect, test } from '@jest/globals'
-import { ConfigError, deny, type Denied, every, observed, PolicyFault } from 'portcullis'
+import { ConfigError, deny, type Denied, every, fromCookie, fromQuery, observed, PolicyFault } from 'portcullis'
 import type { ConnectContext, Principal, Scheme } from 'portcullis'
 import { authenticate } from 'portcullis/policies'
 import { admitted, denied, faulted, harness, testClock } from 'portcullis/testing'
@@ -200,12 +200,6 @@ describe('expiry', () => {
     expect(await probe.event('ping', 1, { peer })).toEqual(admitted())
   })
 
-  test('a peer without a principal may do nothing', async () => {
-    const probe = harness(authenticate(scheme('badge')))
-    expect(await probe.event('ping')).toEqual(denied('UNAUTHENTICATED'))
-    expect(await probe.join('doc:1')).toEqual(denied('UNAUTHENTICATED'))
-  })
-
   test('requests and deliveries are none of its business', async () => {
     const { probe, peer, clock } = await peerOf(passing)
     clock.advance(5_000)
@@ -271,5 +265,81 @@ describe('mistakes in the set-up are found when it is declared', () => {
     ['a bad one behind a good one', () => authenticate(scheme('badge'), undefined as never)],
   ])('%s', (_, make) => {
     expect(make).toThrow(ConfigError)
+  })
+})
+
+describe('options', () => {
+  const own = scheme('badge')
+  const without = { auth: {} }
+
+  test('optional: who brings nothing is nobody, and who brings something bad is refused', async () => {
+    const probe = harness(authenticate(scheme('badge', (badge) => (badge === 'good' ? alice : deny('UNAUTHENTICATED'))), { optional: true }))
+    expect(await probe.connect(without)).toEqual(admitted({ facts: { principal: undefined } }))
+    expect(await probe.connect({ auth: { badge: 'bad' } })).toEqual(denied('UNAUTHENTICATED'))
+    expect((await probe.connect({ auth: { badge: 'good' } })).facts.principal).toEqual(alice)
+  })
+
+  test('optional: a refresh without a credential is no way to become nobody', async () => {
+    const probe = harness(authenticate(own, { optional: true }))
+    expect(await probe.connect({ auth: {}, cause: 'refresh' })).toEqual(denied('UNAUTHENTICATED'))
+  })
+
+  test('a reauthorization without a principal is refused, unless nobody is let in', async () => {
+    expect(await harness(authenticate(own)).connect({ auth: badge, cause: 'reauthorize' })).toEqual(denied('UNAUTHENTICATED'))
+    expect(await harness(authenticate(own, { optional: true })).connect({ auth: badge, cause: 'reauthorize' })).toEqual(admitted({ facts: { principal: undefined } }))
+  })
+
+  test('failures: an address that has failed too often waits, whatever it brings then', async () => {
+    const clock = testClock()
+    const probe = harness(authenticate(scheme('badge', (badge) => (badge === 'good' ? alice : deny('UNAUTHENTICATED'))), { failures: { perAddress: { limit: 3, perMs: 3_000 } } }), { clock })
+    const ask = (name: string, address = '198.51.100.1') => probe.connect({ auth: { badge: name }, address })
+    for (let attempt = 0; attempt < 4; attempt++) expect(await ask('bad')).toEqual(denied('UNAUTHENTICATED'))
+    expect(await ask('good')).toEqual(denied('RATE_LIMITED', { retryAfterMs: 1_000 }))
+    expect(await ask('good', '198.51.100.2')).toEqual(admitted())
+    clock.advance(1_000)
+    expect(await ask('good')).toEqual(admitted())
+  })
+
+  test('failures: an account is held for the address it failed from, and for no other', async () => {
+    const named = { ...scheme('badge', (badge) => (badge === 'alice:good' ? alice : deny('UNAUTHENTICATED'))), account: (badge: string) => badge.split(':')[0] }
+    const probe = harness(authenticate(named, { failures: { perAccount: { limit: 1, perMs: 1_000 } } }))
+    const ask = (name: string, address = '198.51.100.1') => probe.connect({ auth: { badge: name }, address })
+    for (let attempt = 0; attempt < 2; attempt++) await ask('alice:bad')
+    expect(await ask('alice:good')).toEqual(denied('RATE_LIMITED', { retryAfterMs: 1_000 }))
+    expect(await ask('alice:good', '198.51.100.2')).toEqual(admitted())
+    expect(await ask('bob:bad')).toEqual(denied('UNAUTHENTICATED'))
+  })
+
+  test('failures: a success costs nothing', async () => {
+    const probe = harness(authenticate(own, { failures: { perAddress: { limit: 1, perMs: 1_000 } } }))
+    for (let attempt = 0; attempt < 10; attempt++) expect(await probe.connect({ auth: badge })).toEqual(admitted())
+  })
+
+  test.each<[string, () => unknown]>([
+    ['only options', () => authenticate({ optional: true } as never)],
+    ['an unknown option', () => authenticate(own, { timeout: 5 } as never)],
+    ['optional that is no flag', () => authenticate(own, { optional: 'yes' } as never)],
+    ['a time that is none', () => authenticate(own, { withinMs: 0 })],
+    ['a time beyond any timer', () => authenticate(own, { withinMs: Infinity })],
+    ['an end that is none', () => authenticate(own, { onExpiry: 'close' as never })],
+    ['an end with something more', () => authenticate(own, { onExpiry: { graceMs: 5, then: 'anonymous' } as never })],
+    ['a grace that is none', () => authenticate(own, { onExpiry: { graceMs: -1 } })],
+    ['anonymous where nobody may be', () => authenticate(own, { onExpiry: 'anonymous' })],
+    ['limits that are none', () => authenticate(own, { failures: { perAddress: { limit: 0, perMs: 5 } } })],
+    ['limits of something else', () => authenticate(own, { failures: { perMinute: 5 } as never })],
+    ['a credential that lasts in the query', () => authenticate({ ...own, read: fromQuery('token') })],
+  ])('are checked when it is declared: %s', (_, make) => {
+    expect(make).toThrow(ConfigError)
+  })
+
+  test('a credential that is spent at once may stand in the query', () => {
+    expect(() => authenticate({ ...own, read: fromQuery('ticket'), singleUse: true })).not.toThrow()
+  })
+
+  test('a cookie proves nothing beside the page that connects: it is not taken without a protection', async () => {
+    const read = fromCookie('id')
+    await expect(harness((gate) => gate.use(authenticate({ ...own, read })).of('/')).connect()).rejects.toThrow(ConfigError)
+    const declined = fromCookie('id', { dangerouslyWithoutCsrf: true })
+    expect(await harness(authenticate({ ...own, read: declined })).connect({ headers: { cookie: 'id=1' } })).toEqual(admitted())
   })
 })

@@ -1,0 +1,134 @@
+import type { Clock, Timer } from './clock.ts'
+
+/** Something with a time of its own on an {@link Agenda}. */
+export abstract class Due {
+  /** When, in milliseconds since the epoch. Changed by the agenda only. */
+  at = 0
+  /** @internal Position in the heap; -1 when it is on no agenda. */
+  index = -1
+
+  /** Its time has come. It is off the agenda by then, and may be put on it again. */
+  abstract due(now: number): void
+}
+
+/** A clock may be set, and a machine may sleep: the timer never waits longer than this for a time that may have passed meanwhile. */
+const LONGEST_WAIT_MS = 30_000
+
+/**
+ * Times of any number of things behind a single timer: a binary heap, so that adding, moving and removing cost O(log n), and nothing
+ * is done while nothing is due. With nothing on it there is no timer.
+ */
+export class Agenda {
+  readonly #heap: Due[] = []
+  readonly #clock: Clock
+  #timer: Timer | undefined
+  /** When the timer fires. */
+  #fires = Infinity
+
+  constructor(clock: Clock) {
+    this.#clock = clock
+  }
+
+  get size(): number {
+    return this.#heap.length
+  }
+
+  /** Puts it on the agenda, or moves it there. */
+  set(item: Due, at: number, now = this.#clock.now()): void {
+    if (item.index !== -1) this.#take(item.index)
+    item.at = at
+    item.index = this.#heap.length
+    this.#heap.push(item)
+    this.#up(item.index)
+    if (item.index === 0) this.#arm(now)
+  }
+
+  remove(item: Due): void {
+    if (item.index === -1) return
+    this.#take(item.index)
+    if (this.#heap.length === 0) this.clear()
+  }
+
+  /** Does what is due by now, without waiting for the timer: asked before something that must not come too late. */
+  catchUp(): void {
+    if (this.#heap.length > 0) this.#run(this.#clock.now())
+  }
+
+  /** Forgets everything, without doing it. */
+  clear(): void {
+    this.#timer?.cancel()
+    this.#timer = undefined
+    this.#fires = Infinity
+    for (const item of this.#heap) item.index = -1
+    this.#heap.length = 0
+  }
+
+  #run(now: number): void {
+    for (let first = this.#heap[0]; first !== undefined && first.at <= now; first = this.#heap[0]) {
+      this.#take(0)
+      first.due(now)
+    }
+  }
+
+  #arm(now: number): void {
+    const first = this.#heap[0]
+    if (first === undefined) return
+    const wait = Math.min(Math.max(1, first.at - now), LONGEST_WAIT_MS)
+    if (now + wait >= this.#fires) return
+    this.#timer?.cancel()
+    this.#fires = now + wait
+    this.#timer = this.#clock.after(wait, () => {
+      this.#timer = undefined
+      this.#fires = Infinity
+      const later = this.#clock.now()
+      try {
+        this.#run(later)
+      } finally {
+        this.#arm(later)
+      }
+    })
+  }
+
+  #take(index: number): void {
+    const heap = this.#heap
+    const item = heap[index]!
+    item.index = -1
+    const last = heap.pop()!
+    if (last === item) return
+    heap[index] = last
+    last.index = index
+    this.#up(index)
+    this.#down(last.index)
+  }
+
+  #up(index: number): void {
+    const heap = this.#heap
+    const item = heap[index]!
+    while (index > 0) {
+      const parent = (index - 1) >> 1
+      if (heap[parent]!.at <= item.at) break
+      this.#put(heap[parent]!, index)
+      index = parent
+    }
+    this.#put(item, index)
+  }
+
+  #down(index: number): void {
+    const heap = this.#heap
+    const item = heap[index]!
+    for (;;) {
+      let child = 2 * index + 1
+      if (child >= heap.length) break
+      if (child + 1 < heap.length && heap[child + 1]!.at < heap[child]!.at) child++
+      if (heap[child]!.at >= item.at) break
+      this.#put(heap[child]!, index)
+      index = child
+    }
+    this.#put(item, index)
+  }
+
+  #put(item: Due, index: number): void {
+    this.#heap[index] = item
+    item.index = index
+  }
+}

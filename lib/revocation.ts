@@ -1,0 +1,200 @@
+import { createHash } from 'node:crypto'
+import { ConfigError, Denied } from './errors.ts'
+import { isThenable } from './compose.ts'
+import { boundedKey } from './keys.ts'
+import { describe } from './policy.ts'
+import type { Principal } from './principal.ts'
+import type { Store } from './store.ts'
+
+/** What is to be revoked. */
+export type RevocationTarget =
+  /** Everything of one subject; of any issuer, where none is named. */
+  | { readonly subject: string; readonly issuer?: string }
+  /** One credential: its `tokenId` (the `jti` of a JWT), or a whole JWT. */
+  | { readonly token: string }
+  /** What belongs to one session: the `sid` claim of OpenID Connect, or the session of an adapter. */
+  | { readonly session: string }
+  /** One live socket, by its id or the object itself. */
+  | { readonly socket: string | { readonly id: string } }
+
+export interface RevocationOptions {
+  /** Why. Told to the clients that are closed, and kept for operators. */
+  readonly reason: string
+  /**
+   * For how long it is remembered, in milliseconds. Default: until the credential would have ended anyway, where that is known;
+   * else 30 days. Longer than any credential of the target lives.
+   */
+  readonly forMs?: number
+  /** Only credentials that were issued before (their `iat`), in milliseconds since the epoch: whoever signs in again may enter. */
+  readonly issuedBefore?: number
+}
+
+/** What {@link RevocationTarget | revoking} did. */
+export interface RevocationReceipt {
+  /** The sockets of this node that were closed. Other nodes that share the store close theirs. */
+  readonly closed: readonly { readonly socket: string; readonly namespace: string; readonly subject: string | undefined }[]
+  /** Until when it is remembered, in milliseconds since the epoch; undefined for a socket, of which nothing is. */
+  readonly untilMs: number | undefined
+}
+
+/** What is kept of a revocation. */
+interface Kept {
+  readonly reason: string
+  readonly issuedBefore: number | undefined
+}
+
+/** A target as it is looked for, here and on other nodes. */
+export interface Sought {
+  readonly kind: 'subject' | 'token' | 'session' | 'socket'
+  readonly id: string
+  /** Of a subject. */
+  readonly issuer: string | undefined
+}
+
+const UNKNOWN_LIFE_MS = 30 * 24 * 60 * 60 * 1_000
+const NEVER_MS = 10 * 365 * 24 * 60 * 60 * 1_000
+/** How much longer than the credential itself: the clock of another node may be behind. */
+const MARGIN_MS = 60_000
+const MAX_REASON = 256
+
+/** The id under which a credential without one of its own is revoked: what was signed, so that another encoding of the signature is no other token. */
+export function canonicalTokenId(token: string): string {
+  const end = token.lastIndexOf('.')
+  return `sha256:${createHash('sha256').update(end === -1 ? token : token.slice(0, end)).digest('base64url')}`
+}
+
+const JWS = /^[\w-]+\.([\w-]+)\.[\w-]+$/
+
+/** A token id, or what a whole JWT is revoked under. Nothing of it needs to be verified: an id that nobody has harms nobody. */
+function tokenIdOf(token: string): { readonly id: string; readonly expiresAtMs: number | undefined } {
+  const payload = JWS.exec(token)?.[1]
+  if (payload === undefined) return { id: token, expiresAtMs: undefined }
+  try {
+    const { jti, exp } = JSON.parse(Buffer.from(payload, 'base64url').toString()) as { jti?: unknown; exp?: unknown }
+    return { id: typeof jti === 'string' && jti !== '' ? jti : canonicalTokenId(token), expiresAtMs: typeof exp === 'number' && Number.isFinite(exp) ? exp * 1_000 : undefined }
+  } catch {
+    return { id: token, expiresAtMs: undefined }
+  }
+}
+
+const keyOfToken = (id: string): string => boundedKey('revoked:token', id)
+const keyOfSession = (id: string): string => boundedKey('revoked:session', id)
+const keyOfSubject = (issuer: string | undefined, subject: string): string => boundedKey('revoked:subject', JSON.stringify([issuer ?? null, subject]))
+
+/** @throws ConfigError for anything but one target */
+export function soughtBy(target: RevocationTarget): Sought & { readonly expiresAtMs?: number | undefined } {
+  const { subject, issuer, token, session, socket, ...rest } = (typeof target === 'object' && target !== null ? target : {}) as Record<string, unknown>
+  const given = [subject, token, session, socket].filter((each) => each !== undefined)
+  if (given.length !== 1 || Object.keys(rest).length > 0 || (issuer !== undefined && subject === undefined)) {
+    throw new ConfigError('revoke takes one of { subject, issuer? }, { token }, { session } and { socket }.')
+  }
+  if (subject !== undefined) return { kind: 'subject', id: text(subject, 'subject'), issuer: issuer === undefined ? undefined : text(issuer, 'issuer') }
+  if (session !== undefined) return { kind: 'session', id: text(session, 'session'), issuer: undefined }
+  if (token !== undefined) return { kind: 'token', issuer: undefined, ...tokenIdOf(text(token, 'token')) }
+  return { kind: 'socket', id: text(typeof socket === 'object' ? (socket as { id?: unknown } | null)?.id : socket, 'socket'), issuer: undefined }
+}
+
+/** The key under which it is remembered; undefined for a socket, which is gone once it is closed. */
+export function keyOf({ kind, id, issuer }: Sought): string | undefined {
+  if (kind === 'socket') return undefined
+  return kind === 'subject' ? keyOfSubject(issuer, id) : kind === 'token' ? keyOfToken(id) : keyOfSession(id)
+}
+
+/** Whether a peer is one of those that are meant. */
+export function isSought({ kind, id, issuer }: Sought, facts: object, socket: string): boolean {
+  if (kind === 'socket') return socket === id
+  if (kind === 'session') return sessionOf(facts) === id
+  const { principal } = facts as { readonly principal?: Principal }
+  if (kind === 'token') return principal?.tokenId === id
+  return principal?.subject === id && (issuer === undefined || principal.issuer === issuer)
+}
+
+/** @throws ConfigError for a reason that is none, or a time that is none */
+export function checkRevocation(options: RevocationOptions): void {
+  const { reason, forMs, issuedBefore, ...rest } = (typeof options === 'object' && options !== null ? options : {}) as Record<string, unknown>
+  if (typeof reason !== 'string' || reason === '' || reason.length > MAX_REASON) throw new ConfigError(`revoke: reason is a text of 1 to ${MAX_REASON} characters, which clients are told; got ${describe(reason)}.`)
+  if (forMs !== undefined && !(typeof forMs === 'number' && Number.isFinite(forMs) && forMs > 0)) throw new ConfigError(`revoke: forMs is a positive number of milliseconds; got ${describe(forMs)}.`)
+  if (issuedBefore !== undefined && !(typeof issuedBefore === 'number' && Number.isFinite(issuedBefore))) throw new ConfigError(`revoke: issuedBefore is a time in milliseconds since the epoch; got ${describe(issuedBefore)}.`)
+  const unknown = Object.keys(rest)[0]
+  if (unknown !== undefined) throw new ConfigError(`revoke: unknown option "${unknown}". The options are reason, forMs and issuedBefore.`)
+}
+
+/** @param ends when the credentials it applies to end, as far as that is known */
+export function lifeOf(ends: readonly (number | 'never' | undefined)[], now: number, forMs: number | undefined): number {
+  if (forMs !== undefined) return forMs
+  const known = ends.filter((end) => end !== undefined)
+  if (known.length === 0) return UNKNOWN_LIFE_MS
+  return Math.max(MARGIN_MS, ...known.map((end) => (end === 'never' ? NEVER_MS : end - now + MARGIN_MS)))
+}
+
+/** The keys one principal may be revoked under. */
+export function keysOf(facts: object): string[] {
+  const { principal } = facts as { readonly principal?: Principal }
+  if (typeof principal !== 'object' || principal === null || typeof principal.subject !== 'string') return []
+  const { subject, issuer, tokenId } = principal
+  const keys = [keyOfSubject(undefined, subject)]
+  if (issuer !== undefined) keys.push(keyOfSubject(issuer, subject))
+  if (typeof tokenId === 'string') keys.push(keyOfToken(tokenId))
+  const session = sessionOf(facts)
+  if (session !== undefined) keys.push(keyOfSession(session))
+  return keys
+}
+
+/** The session a peer belongs to: that of an adapter, or the one its identity provider names (OpenID Connect Front-Channel Logout 1.0, section 3). */
+export function sessionOf(facts: object): string | undefined {
+  const { session, principal } = facts as { readonly session?: { readonly id?: unknown }; readonly principal?: Principal }
+  const id = typeof session === 'object' && session !== null ? session.id : principal?.claims?.['sid']
+  return typeof id === 'string' ? id : undefined
+}
+
+/** Whether it is meant: one may spare what was issued after it. */
+export function applies({ issuedBefore }: Pick<Kept, 'issuedBefore'>, facts: object): boolean {
+  if (issuedBefore === undefined) return true
+  const iat = (facts as { readonly principal?: Principal }).principal?.claims?.['iat']
+  return typeof iat !== 'number' || !(iat * 1_000 >= issuedBefore)
+}
+
+/** What is kept of a revocation in the store. */
+export function recordOf({ reason, issuedBefore }: RevocationOptions): string {
+  return JSON.stringify({ reason, issuedBefore })
+}
+
+function readRecord(record: string): Kept {
+  try {
+    const { reason, issuedBefore } = JSON.parse(record) as { reason?: unknown; issuedBefore?: unknown }
+    return { reason: String(reason), issuedBefore: typeof issuedBefore === 'number' ? issuedBefore : undefined }
+  } catch {
+    // Whatever stands there, it stands for a revocation.
+    return { reason: 'unknown', issuedBefore: undefined }
+  }
+}
+
+/**
+ * Asks the store whether what a peer has proved was revoked: one operation.
+ *
+ * @returns the refusal; `UNAVAILABLE` where the store cannot say
+ */
+export function revokedBy(store: Store, facts: object): Denied | undefined | Promise<Denied | undefined> {
+  const keys = keysOf(facts)
+  if (keys.length === 0) return undefined
+  const judge = (records: readonly (string | undefined)[]): Denied | undefined => {
+    for (const record of records) {
+      if (record === undefined) continue
+      const revocation = readRecord(record)
+      if (applies(revocation, facts)) return new Denied('REVOKED', undefined, revocation.reason)
+    }
+    return undefined
+  }
+  const failed = (error: unknown): Denied => new Denied('UNAVAILABLE', undefined, error)
+  try {
+    const records = store.getMany(keys)
+    return isThenable(records) ? Promise.resolve(records).then(judge).catch(failed) : judge(records)
+  } catch (error) {
+    return failed(error)
+  }
+}
+
+function text(value: unknown, name: string): string {
+  if (typeof value !== 'string' || value === '') throw new ConfigError(`revoke: ${name} is a non-empty text; got ${describe(value)}.`)
+  return value
+}

@@ -1,0 +1,132 @@
+import { isThenable } from './compose.ts'
+import { AudienceContext } from './context.ts'
+import type { Core } from './core.ts'
+import { Denied } from './errors.ts'
+import { newId } from './ids.ts'
+import { checkRevocation, keyOf, lifeOf, recordOf, soughtBy } from './revocation.ts'
+import type { RevocationOptions, RevocationReceipt, RevocationTarget, Sought } from './revocation.ts'
+import type { RenewalStage } from './stages/renewal.ts'
+import type { TenureStage } from './stages/tenure.ts'
+
+/** Whose rights are to be looked up anew. */
+export type ReauthorizationTarget = { readonly subject: string; readonly issuer?: string }
+
+/** What a reauthorization did on this node. */
+export interface ReauthorizationReceipt {
+  /** Ids of the sockets that go on, with the rights they have now. */
+  readonly kept: readonly string[]
+  /** Ids of those that were closed: a policy of the connect stage refuses them now. */
+  readonly closed: readonly string[]
+}
+
+/** What nodes that share a store tell each other. */
+type Message = { readonly from: string; readonly sought: Sought } & ({ readonly kind: 'revoke'; readonly reason: string; readonly issuedBefore?: number | undefined } | { readonly kind: 'reauthorize' })
+
+const CHANNEL = 'portcullis:control'
+
+/** What an operator does about peers that are here, on this node and on those that share its store. */
+export class Revocations {
+  readonly #core: Core
+  readonly #gate: { readonly tenure: TenureStage; readonly renewal: RenewalStage }
+  /** Tells the messages of this gate from those of others. */
+  readonly #own = newId()
+  #unsubscribe: (() => void) | undefined
+  #closed = false
+
+  constructor(core: Core, gate: { readonly tenure: TenureStage; readonly renewal: RenewalStage }) {
+    this.#core = core
+    this.#gate = gate
+    const subscribed = (unsubscribe: () => void): void => {
+      if (this.#closed) unsubscribe()
+      else this.#unsubscribe = unsubscribe
+    }
+    try {
+      const given = core.settings.store.subscribe(CHANNEL, (message) => this.#hear(message))
+      if (isThenable(given)) Promise.resolve(given).then(subscribed, (error: unknown) => this.#failed(error))
+      else subscribed(given)
+    } catch (error) {
+      this.#failed(error)
+    }
+  }
+
+  /** @throws ConfigError for a target that is none; Denied `UNAVAILABLE` when the store has not taken it: sockets of this node are closed all the same */
+  async revoke(target: RevocationTarget, options: RevocationOptions): Promise<RevocationReceipt> {
+    const { expiresAtMs, ...sought } = soughtBy(target)
+    checkRevocation(options)
+    const { reason, issuedBefore, forMs } = options
+    const { store, clock } = this.#core.settings
+    const { closed, ends } = this.#gate.tenure.revoke(sought, reason, issuedBefore)
+    const key = keyOf(sought)
+    const now = clock.now()
+    // Of a subject, and of a session, there may be credentials that nobody has shown yet.
+    const life = lifeOf(sought.kind === 'token' ? [expiresAtMs, ...ends] : [], now, forMs)
+    const message: Message = { from: this.#own, kind: 'revoke', sought, reason, issuedBefore }
+    // One after the other on the wire, without waiting in between.
+    await this.#all([key === undefined ? undefined : () => store.set(key, recordOf(options), life), () => store.publish(CHANNEL, JSON.stringify(message))])
+    return { closed, untilMs: key === undefined ? undefined : now + life }
+  }
+
+  /** Takes a revocation back. @returns whether there was one */
+  async reinstate(target: RevocationTarget): Promise<boolean> {
+    const key = keyOf(soughtBy(target))
+    if (key === undefined) return false
+    this.#gate.tenure.reinstate(key)
+    const [known] = await this.#all([() => this.#core.settings.store.delete(key)])
+    return known === true
+  }
+
+  async reauthorize(target: ReauthorizationTarget): Promise<ReauthorizationReceipt> {
+    const sought = soughtBy(target)
+    const published = this.#all([() => this.#core.settings.store.publish(CHANNEL, JSON.stringify({ from: this.#own, kind: 'reauthorize', sought } satisfies Message))])
+    const receipt = await this.#reauthorize(sought)
+    await published
+    return receipt
+  }
+
+  close(): void {
+    this.#closed = true
+    this.#unsubscribe?.()
+  }
+
+  async #reauthorize(sought: Sought): Promise<ReauthorizationReceipt> {
+    const kept: string[] = []
+    const closed: string[] = []
+    const { tenure, renewal } = this.#gate
+    await Promise.all(tenure.those(sought).map(async ([socket, state]) => ((await renewal.reauthorize(socket, state)) ? kept : closed).push(socket.id)))
+    return { kept, closed }
+  }
+
+  #hear(text: string): void {
+    try {
+      const message = JSON.parse(text) as Message
+      if (message.from === this.#own) return
+      if (message.kind === 'revoke') this.#gate.tenure.revoke(message.sought, message.reason, message.issuedBefore)
+      else void this.#reauthorize(message.sought)
+    } catch (error) {
+      this.#failed(error)
+    }
+  }
+
+  async #all(operations: readonly ((() => unknown) | undefined)[]): Promise<unknown[]> {
+    const asked = operations.map((operation) => {
+      try {
+        return Promise.resolve(operation?.())
+      } catch (error) {
+        return Promise.reject(error as Error)
+      }
+    })
+    try {
+      return await this.#core.within(Promise.all(asked), 'store')
+    } catch (error) {
+      throw new Denied('UNAVAILABLE', undefined, error)
+    } finally {
+      for (const each of asked) each.catch(noop)
+    }
+  }
+
+  #failed(error: unknown): void {
+    this.#core.fault(new AudienceContext(this.#core, '/', '', [], []), error, 'store')
+  }
+}
+
+function noop(): void {}

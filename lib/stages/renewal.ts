@@ -1,0 +1,208 @@
+import { lostRights } from '../ability.ts'
+import type { Right } from '../ability.ts'
+import { isThenable } from '../compose.ts'
+import type { Refused, Verdict } from '../compose.ts'
+import { ConnectContext, JoinContext } from '../context.ts'
+import type { ConnectCause } from '../context.ts'
+import type { Core } from '../core.ts'
+import { Denied } from '../errors.ts'
+import { identityOf, PeerState } from '../peer.ts'
+import type { Principal } from '../principal.ts'
+import { CHANGED_EVENT } from '../wire.ts'
+import type { Refusal } from '../wire.ts'
+import { PacketType } from './socket-io.ts'
+import type { RawSocket } from './socket-io.ts'
+import type { TenureStage } from './tenure.ts'
+
+// A peer that is here is decided about once more: it has brought a new credential, its rights have changed, or its credential is over.
+// The whole connect chain runs beside the peer, which goes on as it was; what comes out takes its place between two of its events.
+
+/** What a peer has lost by it. */
+export interface Lost {
+  readonly rooms: readonly string[]
+  /** Actions it could do to some subject of a type, and cannot do to any now. */
+  readonly rights: readonly Right[]
+}
+
+/** How it ended. */
+export type Renewal = { readonly expiresAtMs: number | 'never' | null; readonly lost: Lost; readonly refusal?: never } | { readonly refusal: Refusal; readonly error: unknown; readonly policy: string }
+
+/** How often rooms that were joined meanwhile are looked at again; those that are undecided after that are left. */
+const ROUNDS = 3
+
+export class RenewalStage {
+  readonly #core: Core
+  readonly #tenure: TenureStage
+  /** One at a time for each peer: the second is to see what the first has changed. */
+  readonly #running = new WeakMap<PeerState, Promise<unknown>>()
+
+  constructor(core: Core, tenure: TenureStage) {
+    this.#core = core
+    this.#tenure = tenure
+  }
+
+  /** A peer has sent a new credential. */
+  refresh(socket: RawSocket, state: PeerState, auth: Record<string, unknown>): Promise<Renewal> {
+    return this.#inTurn(state, () => this.#renew(socket, state, 'refresh', auth, undefined))
+  }
+
+  /** Its rights are looked up anew. A peer that is refused is closed. @returns whether it may stay */
+  async reauthorize(socket: RawSocket, state: PeerState): Promise<boolean> {
+    const renewal = await this.#inTurn(state, () => this.#renew(socket, state, 'reauthorize', socket.handshake.auth, principalOf(state.facts)))
+    if (renewal.refusal === undefined) {
+      this.#tell(socket, 'reauthorized', renewal)
+      return true
+    }
+    const { code } = renewal.refusal
+    this.#tenure.close(socket, state, new Denied(code, renewal.refusal.details), code === 'UNAUTHENTICATED' ? 'after-credential' : 'never')
+    return false
+  }
+
+  /** Its credential is over: it leaves every room, and goes on as nobody where the policies agree. */
+  async anonymise(socket: RawSocket, state: PeerState): Promise<void> {
+    const rooms = roomsOf(socket)
+    this.#leave(socket, state, rooms)
+    const renewal = await this.#inTurn(state, async () => {
+      // A refresh that was under way has come first.
+      if (!state.muted) return undefined
+      state.fence = state.plan.terms?.allowSwitch === true ? undefined : identityOf(state.facts)
+      return this.#renew(socket, state, 'reauthorize', {}, undefined)
+    })
+    if (renewal === undefined) return
+    if (renewal.refusal !== undefined) this.#tenure.close(socket, state, new Denied('CREDENTIAL_EXPIRED'), 'after-credential')
+    else this.#tell(socket, 'expired', { ...renewal, lost: { ...renewal.lost, rooms } })
+  }
+
+  #inTurn<T>(state: PeerState, run: () => Promise<T>): Promise<T> {
+    const before = this.#running.get(state)
+    const turn = before === undefined ? run() : before.then(run)
+    this.#running.set(state, turn)
+    return turn.finally(() => {
+      if (this.#running.get(state) === turn) this.#running.delete(state)
+    })
+  }
+
+  /** Never rejects. */
+  async #renew(socket: RawSocket, state: PeerState, cause: ConnectCause, auth: Record<string, unknown>, current: Principal | undefined): Promise<Renewal> {
+    const { plan } = state
+    const next = new PeerState(state.address, plan)
+    const context = new ConnectContext(this.#core, plan.name, { ...socket.handshake, auth }, socket.client.request ?? undefined, cause, next, undefined, current)
+    const failed = (error: unknown): void => this.#core.fault(context, error, 'onClose')
+    const refuse = ({ error, policy }: Refused): Renewal => {
+      const refusal = this.#core.refused(context, { error, policy })
+      context.settle({ outcome: 'refused', refusal, error })
+      next.close(failed)
+      return { refusal, error, policy }
+    }
+    try {
+      const refused = (await plan.connect(context)) ?? this.#bar(state, next, cause) ?? (await this.#revoked(next))
+      if (refused !== undefined) return refuse(refused)
+      next.establish()
+      for (let round = 1; ; round++) {
+        const verdicts = await this.#rooms(socket, next)
+        const renewal = await this.#between(state, () => this.#swap(socket, state, next, verdicts, round === ROUNDS, failed))
+        if (renewal === undefined) continue
+        if ('error' in renewal) return refuse(renewal)
+        this.#core.admitted(context)
+        context.settle({ outcome: 'handled' })
+        return renewal
+      }
+    } catch (error) {
+      return refuse({ error, policy: 'gate' })
+    }
+  }
+
+  /** What is refused whatever the policies have agreed to. */
+  #bar(state: PeerState, next: PeerState, cause: ConnectCause): Verdict {
+    const before = state.fence ?? identityOf(state.facts)
+    if (cause !== 'refresh' || before === undefined || state.plan.terms?.allowSwitch === true) return undefined
+    return identityOf(next.facts) === before ? undefined : { error: new Denied('UNAUTHENTICATED', undefined, 'a refresh brings the same subject of the same issuer'), policy: 'gate' }
+  }
+
+  async #revoked({ facts }: PeerState): Promise<Verdict> {
+    const error = await this.#core.revoked(facts)
+    return error === undefined ? undefined : { error, policy: 'revocation' }
+  }
+
+  #between<T>(state: PeerState, run: () => T): Promise<T> | T {
+    if (state.lane === undefined) return run()
+    const { lane } = state
+    return new Promise((resolve, reject) => {
+      lane.between(() => {
+        try {
+          resolve(run())
+        } catch (error) {
+          reject(error as Error)
+        }
+      })
+    })
+  }
+
+  /** Whether the peer may stay in its rooms, with what it has proved now. */
+  async #rooms(socket: RawSocket, next: PeerState): Promise<Map<string, Verdict>> {
+    const verdicts = new Map<string, Verdict>()
+    const decided = roomsOf(socket).map(async (room) => {
+      verdicts.set(room, await this.#mayStay(socket, next, room))
+    })
+    await Promise.all(decided)
+    return verdicts
+  }
+
+  #mayStay(socket: RawSocket, next: PeerState, room: string): Verdict | Promise<Verdict> {
+    const { plan } = next
+    if (!plan.guardsRooms) return undefined
+    const { known, chain } = plan.room(room)
+    if (!known && plan.mode !== 'observe') return { error: new Denied('UNKNOWN_ROOM'), policy: 'gate' }
+    const context = new JoinContext(this.#core, socket, plan.name, room, 'refresh', next)
+    const conclude = (refused: Verdict): Verdict => {
+      if (refused === undefined) context.settle({ outcome: 'handled' })
+      else context.settle({ outcome: 'refused', refusal: this.#core.refused(context, refused), error: refused.error })
+      return refused
+    }
+    const verdict = chain(context)
+    return isThenable(verdict) ? verdict.then(conclude) : conclude(verdict)
+  }
+
+  /** @returns undefined where rooms were joined that nobody has decided about */
+  #swap(socket: RawSocket, state: PeerState, next: PeerState, verdicts: ReadonlyMap<string, Verdict>, last: boolean, failed: (error: unknown) => void): Renewal | Refused | undefined {
+    if (!socket.connected || state.ended !== undefined) return { error: new Denied(state.ended ?? 'UNAUTHENTICATED', undefined, 'the peer is gone'), policy: 'gate' }
+    const standing = next.standing(this.#core.clock.now())
+    if (standing !== undefined) return { error: new Denied(standing), policy: 'gate' }
+    const rooms = roomsOf(socket)
+    if (!last && rooms.some((room) => !verdicts.has(room))) return undefined
+    const lost = rooms.filter((room) => !verdicts.has(room) || verdicts.get(room) !== undefined)
+    const before = state.facts as { readonly ability?: unknown }
+    const isAnother = identityOf(before) !== identityOf(next.facts)
+    this.#tenure.replace(socket, state, () => state.renew(next, failed))
+    if (isAnother) state.proved = undefined
+    this.#leave(socket, state, lost)
+    const { principal } = state.facts as { readonly principal?: Principal }
+    if (principal !== undefined) state.fence = undefined
+    return { expiresAtMs: principal?.expiresAtMs ?? null, lost: { rooms: lost, rights: lostRights(before.ability, (state.facts as { readonly ability?: unknown }).ability) } }
+  }
+
+  #leave(socket: RawSocket, state: PeerState, rooms: readonly string[]): void {
+    for (const room of rooms) {
+      const failed = (error: unknown): void => this.#core.fault(new JoinContext(this.#core, socket, state.plan.name, room, 'refresh', state), error, 'adapter')
+      try {
+        const left = socket.leave(room)
+        if (isThenable(left)) Promise.resolve(left).catch(failed)
+      } catch (error) {
+        failed(error)
+      }
+    }
+  }
+
+  #tell(socket: RawSocket, cause: 'reauthorized' | 'expired', { expiresAtMs, lost }: { readonly expiresAtMs: number | 'never' | null; readonly lost: Lost }): void {
+    if (socket.connected) socket.packet({ type: PacketType.EVENT, data: [CHANGED_EVENT, { cause, expiresAtMs, lost }] })
+  }
+}
+
+function principalOf(facts: object): Principal | undefined {
+  return (facts as { readonly principal?: Principal }).principal
+}
+
+/** The rooms of a socket, its own not counted. */
+function roomsOf(socket: RawSocket): string[] {
+  return [...socket.rooms].filter((room) => room !== socket.id).map(String)
+}
