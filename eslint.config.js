@@ -35,7 +35,7 @@ export default defineConfig(
     },
   },
   {
-    files: ['lib/**', 'policies/**', 'adapters/**'],
+    files: ['lib/**', 'policies/**', 'adapters/**', 'client/**'],
     rules: {
       // A fault that nobody listens to goes to console.error; everything else is an event or an observer.
       'no-console': ['error', { allow: ['error'] }],

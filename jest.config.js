@@ -17,7 +17,7 @@ export default {
   globalTeardown: '<rootDir>/test/support/global-teardown.js',
   modulePathIgnorePatterns: ['<rootDir>/dist/', '<rootDir>/test/package/consumers/'],
   coverageProvider: 'v8',
-  collectCoverageFrom: ['lib/**/*.ts', 'policies/**/*.ts', 'adapters/**/*.ts'],
+  collectCoverageFrom: ['lib/**/*.ts', 'policies/**/*.ts', 'adapters/**/*.ts', 'client/**/*.ts'],
   // Real servers and a real browser share few cores in CI; a test that is truly stuck still ends.
   testTimeout: 20_000,
   maxWorkers: '100%',

@@ -53,4 +53,4 @@ async function compileBenches(): Promise<void> {
 
 await buildLibrary()
 await compileBenches()
-process.exitCode = await run([join(compiled, 'run.js'), ...process.argv.slice(2)])
+process.exitCode = await run(['--expose-gc', join(compiled, 'run.js'), ...process.argv.slice(2)])

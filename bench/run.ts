@@ -5,6 +5,7 @@ import { runServers } from './servers.ts'
 const runs: Record<Command, (options: Options) => Promise<unknown>> = {
   servers: runServers,
   micro: async (options) => (await import('./micro/main.ts')).runMicro(options),
+  expiry: async (options) => (await import('./expiry.ts')).runExpiry(options),
   profile: async (options) => (await import('./profile.ts')).runProfile(options),
 }
 

@@ -4,12 +4,20 @@ import type { Clock, Timer } from './clock.ts'
 export abstract class Due {
   /** When, in milliseconds since the epoch. Changed by the agenda only. */
   at = 0
-  /** @internal Position in the heap; -1 when it is on no agenda. */
-  index = -1
+  /** @internal Position in the heap, or one of the two below. */
+  index = OFF
+
+  /** Its time has come: what has to hold before any other one is done. Calls nothing of the application. */
+  lapse(_now: number): void {}
 
   /** Its time has come. It is off the agenda by then, and may be put on it again. */
   abstract due(now: number): void
 }
+
+/** On no agenda. */
+const OFF = -1
+/** Its time has come, and it waits for those before it. */
+const READY = -2
 
 /** A clock may be set, and a machine may sleep: the timer never waits longer than this for a time that may have passed meanwhile. */
 const LONGEST_WAIT_MS = 30_000
@@ -20,6 +28,10 @@ const LONGEST_WAIT_MS = 30_000
  */
 export class Agenda {
   readonly #heap: Due[] = []
+  /** Those whose time has come, in order. */
+  #ready: Due[] = []
+  #now = 0
+  #running = false
   readonly #clock: Clock
   #timer: Timer | undefined
   /** When the timer fires. */
@@ -35,7 +47,7 @@ export class Agenda {
 
   /** Puts it on the agenda, or moves it there. */
   set(item: Due, at: number, now = this.#clock.now()): void {
-    if (item.index !== -1) this.#take(item.index)
+    if (item.index >= 0) this.#take(item.index)
     item.at = at
     item.index = this.#heap.length
     this.#heap.push(item)
@@ -44,9 +56,11 @@ export class Agenda {
   }
 
   remove(item: Due): void {
-    if (item.index === -1) return
-    this.#take(item.index)
-    if (this.#heap.length === 0) this.clear()
+    if (item.index < 0) item.index = OFF
+    else {
+      this.#take(item.index)
+      if (this.#heap.length === 0) this.#disarm()
+    }
   }
 
   /** Does what is due by now, without waiting for the timer: asked before something that must not come too late. */
@@ -56,17 +70,40 @@ export class Agenda {
 
   /** Forgets everything, without doing it. */
   clear(): void {
-    this.#timer?.cancel()
-    this.#timer = undefined
-    this.#fires = Infinity
-    for (const item of this.#heap) item.index = -1
+    this.#disarm()
+    for (const item of [...this.#heap, ...this.#ready]) item.index = OFF
     this.#heap.length = 0
   }
 
+  #disarm(): void {
+    this.#timer?.cancel()
+    this.#timer = undefined
+    this.#fires = Infinity
+  }
+
   #run(now: number): void {
+    this.#now = now
     for (let first = this.#heap[0]; first !== undefined && first.at <= now; first = this.#heap[0]) {
       this.#take(0)
-      first.due(now)
+      first.index = READY
+      this.#ready.push(first)
+      first.lapse(now)
+    }
+    // What is done here may ask to catch up in its turn, and so on: that must not go one call deeper for each.
+    if (this.#running) return
+    this.#running = true
+    try {
+      for (let next = 0; next < this.#ready.length; next++) {
+        const item = this.#ready[next]!
+        if (item.index !== READY) continue
+        item.index = OFF
+        item.due(this.#now)
+      }
+    } finally {
+      this.#running = false
+      const left = this.#ready.filter(({ index }) => index === READY)
+      this.#ready = []
+      for (const item of left) this.set(item, item.at, now)
     }
   }
 
@@ -92,7 +129,7 @@ export class Agenda {
   #take(index: number): void {
     const heap = this.#heap
     const item = heap[index]!
-    item.index = -1
+    item.index = OFF
     const last = heap.pop()!
     if (last === item) return
     heap[index] = last

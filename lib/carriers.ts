@@ -176,7 +176,7 @@ function takeSubprotocols(request: IncomingMessage, prefixes: readonly string[])
   const offered = request.headers[PROTOCOLS]
   if (offered === undefined) return taken
   const kept: string[] = []
-  for (const protocol of offered.split(',').map((each) => each.trim())) {
+  for (const protocol of offered.split(',').map(unpadded)) {
     const prefix = prefixes.find((each) => protocol.startsWith(each))
     if (prefix === undefined) kept.push(protocol)
     else put(taken, prefix, protocol.slice(prefix.length))
@@ -216,11 +216,24 @@ export function cookieOf(header: string | undefined, name: string): string | und
   let found: string | undefined
   for (const pair of header.split(';')) {
     const equals = pair.indexOf('=')
-    if (equals === -1 || pair.slice(0, equals).trim() !== name) continue
+    if (equals === -1 || unpadded(pair.slice(0, equals)) !== name) continue
     if (found !== undefined) refuse(`the cookie ${name} twice`)
-    found = pair.slice(equals + 1).trim()
+    found = unpadded(pair.slice(equals + 1))
   }
   return found
+}
+
+/** Without the blanks that HTTP allows around a value (RFC 9110 5.6.3). `trim` would take bytes that belong to it: the same credential would have a second spelling. */
+function unpadded(text: string): string {
+  let start = 0
+  let end = text.length
+  while (start < end && isBlank(text.charCodeAt(start))) start++
+  while (end > start && isBlank(text.charCodeAt(end - 1))) end--
+  return text.slice(start, end)
+}
+
+function isBlank(code: number): boolean {
+  return code === 0x20 || code === 0x09
 }
 
 /** A credential that is refreshed comes as a message; what the handshake once held does not count again. */

@@ -277,6 +277,8 @@ export class EventContext<Peer extends object = object, Data = any> extends Cont
   answer: unknown = undefined
   /** @internal The async context the handler is to run in. */
   resource: AsyncResource | undefined = undefined
+  /** @internal Who the peer was when its decision began. */
+  facts: object | undefined = undefined
   /** @internal The ack the handler owes, whatever the application has wrapped it in. */
   owed: { refuse(refusal: Refusal): void } | undefined = undefined
 
@@ -296,7 +298,7 @@ export class EventContext<Peer extends object = object, Data = any> extends Cont
   }
 
   override get peer(): Peer {
-    return this.state.facts as Peer
+    return (this.facts ?? this.state.facts) as Peer
   }
   override get address(): string {
     return this.state.address
@@ -352,7 +354,9 @@ export class EventContext<Peer extends object = object, Data = any> extends Cont
   overtake(): void {}
 
   protected override copy(): this {
-    return new EventContext(this.scene, this.socket, this.namespace, this.event, [...this.args], this.wantsAck, this.state) as this
+    const copy = new EventContext(this.scene, this.socket, this.namespace, this.event, [...this.args], this.wantsAck, this.state)
+    copy.facts = this.facts
+    return copy as this
   }
 }
 

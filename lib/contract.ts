@@ -101,7 +101,7 @@ export type ReplyTo<T, N> = N extends keyof Events<ContractOf<T>> ? (Events<Cont
 
 /** Any event, where nothing declares them. */
 export interface AnyEvents {
-  [event: string]: any
+  [event: string]: (...args: any[]) => void
 }
 
 type Typed<T, E> = typeof CONTRACT extends keyof T ? (keyof ContractOf<T> extends never ? AnyEvents : E) : E
@@ -142,8 +142,10 @@ export interface ClosingNotice extends Refusal {
 export interface ExpiringNotice {
   /** Milliseconds since the epoch, by the clock of the server. */
   readonly expiresAtMs: number
-  /** The same, in milliseconds from now. */
+  /** The same, in milliseconds from now; 0 when it has ended. */
   readonly inMs: number
+  /** After the end, where there is a time of grace: when the connection is closed. */
+  readonly closesInMs?: number
 }
 
 /** What a client may no longer do. */
@@ -154,9 +156,10 @@ export interface Lost {
 }
 
 export interface ChangedNotice {
-  readonly cause: string
-  /** Until when the credential holds, where it ends. */
-  readonly expiresAtMs?: number | 'never' | null
+  /** `refreshed`: by a credential that was sent without an ack. `reauthorized`: by the server. `expired`: the credential has ended, and the client goes on as nobody. */
+  readonly cause: 'refreshed' | 'reauthorized' | 'expired'
+  /** Until when the credential holds, in milliseconds since the epoch; null for nobody. */
+  readonly expiresAtMs: number | 'never' | null
   readonly lost: Lost
 }
 

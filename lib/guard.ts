@@ -52,6 +52,7 @@ export class Declared {
   readonly #plans = new Map<string, NamespacePlan>()
   #request: Chain<RequestContext> | undefined
   #carriers: readonly Carrier[] | undefined
+  #withinMs: number | undefined
   #order = 0
   sealed = false
 
@@ -63,6 +64,7 @@ export class Declared {
     this.#plans.clear()
     this.#request = undefined
     this.#carriers = undefined
+    this.#withinMs = undefined
     return this.#order++
   }
 
@@ -106,8 +108,8 @@ export class Declared {
 
   /** How long a connection may stay without having entered a namespace; undefined where no policy authenticates. */
   withinMs(): number | undefined {
-    const terms = this.#policies().flatMap((policy) => policy[TERMS] ?? [])
-    return terms.length === 0 ? undefined : Math.min(...terms.map(({ withinMs }) => withinMs))
+    this.#withinMs ??= Math.min(...this.#policies().flatMap((policy) => policy[TERMS]?.withinMs ?? []))
+    return this.#withinMs === Infinity ? undefined : this.#withinMs
   }
 
   #policies(): readonly AnyPolicy[] {

@@ -7,6 +7,10 @@ import type { Lane } from './lane.ts'
 import type { NamespacePlan } from './plan.ts'
 import type { Principal } from './principal.ts'
 
+/** `gate:denied` events one socket may get: a burst of ten, then ten a second. */
+const NOTICE_INTERVAL_MS = 100
+const NOTICE_BURST_MS = 1_000
+
 /** An answer that a handler owes a peer. It is given up with the peer, whose socket it would keep in memory otherwise. */
 export interface Owed {
   earlier: Owed | undefined
@@ -54,8 +58,8 @@ export class PeerState {
   /** Its socket has begun to close. */
   leaving = false
   gone = false
-  /** When the next `gate:denied` may be sent: those events are limited themselves. */
-  noticeAt = 0
+  /** When the next `gate:denied` is free of charge. */
+  #noticeAt = 0
 
   constructor(
     readonly address: string,
@@ -64,7 +68,8 @@ export class PeerState {
 
   /** Why nothing is admitted of it at this time; undefined while its credential holds. */
   standing(now: number): Code | undefined {
-    return this.ended ?? (now >= this.endsAt ? 'CREDENTIAL_EXPIRED' : undefined)
+    // An end that has come stays, also where the clock is set back.
+    return this.ended ?? (this.muted || now >= this.endsAt ? 'CREDENTIAL_EXPIRED' : undefined)
   }
 
   /** What refuses before any policy is asked, in either mode: identity is never only observed. The clock is read only where there is an end. */
@@ -72,6 +77,15 @@ export class PeerState {
     if (this.endsAt === Infinity && this.ended === undefined) return undefined
     const code = this.standing(typeof clock.now === 'number' ? clock.now : clock.now())
     return code === undefined ? undefined : { error: new Denied(code), policy: 'gate' }
+  }
+
+  /** Whether one more `gate:denied` may be sent: those events are limited themselves. */
+  mayNotice(now: number): boolean {
+    // Never more than a burst ahead of a clock that stands still; it is where the clock was turned back.
+    const at = this.#noticeAt > now + NOTICE_BURST_MS ? now : Math.max(this.#noticeAt, now)
+    if (at + NOTICE_INTERVAL_MS - now > NOTICE_BURST_MS) return false
+    this.#noticeAt = at + NOTICE_INTERVAL_MS
+    return true
   }
 
   /** Fixes what policies have proved. */

@@ -53,9 +53,10 @@ export interface Sought {
 
 const UNKNOWN_LIFE_MS = 30 * 24 * 60 * 60 * 1_000
 const NEVER_MS = 10 * 365 * 24 * 60 * 60 * 1_000
-/** How much longer than the credential itself: the clock of another node may be behind. */
-const MARGIN_MS = 60_000
+/** How much longer than the credential itself: a scheme may tolerate five minutes, and the clock of another node may be behind. */
+const MARGIN_MS = 360_000
 const MAX_REASON = 256
+const NONE: readonly string[] = []
 
 /** The id under which a credential without one of its own is revoked: what was signed, so that another encoding of the signature is no other token. */
 export function canonicalTokenId(token: string): string {
@@ -94,16 +95,25 @@ export function soughtBy(target: RevocationTarget): Sought & { readonly expiresA
   return { kind: 'socket', id: text(typeof socket === 'object' ? (socket as { id?: unknown } | null)?.id : socket, 'socket'), issuer: undefined }
 }
 
+/** One that spares what is issued later has a key of its own: it must not lift one that spares nothing. */
+const SPARING = 'sparing:'
+
 /** The key under which it is remembered; undefined for a socket, which is gone once it is closed. */
-export function keyOf({ kind, id, issuer }: Sought): string | undefined {
+export function keyOf({ kind, id, issuer }: Sought, issuedBefore: number | undefined): string | undefined {
   if (kind === 'socket') return undefined
-  return kind === 'subject' ? keyOfSubject(issuer, id) : kind === 'token' ? keyOfToken(id) : keyOfSession(id)
+  const key = kind === 'subject' ? keyOfSubject(issuer, id) : kind === 'token' ? keyOfToken(id) : keyOfSession(id)
+  return issuedBefore === undefined ? key : SPARING + key
+}
+
+/** All keys of a target. */
+export function keysOfTarget(sought: Sought): string[] {
+  return [undefined, 0].flatMap((issuedBefore) => keyOf(sought, issuedBefore) ?? [])
 }
 
 /** Whether a peer is one of those that are meant. */
 export function isSought({ kind, id, issuer }: Sought, facts: object, socket: string): boolean {
   if (kind === 'socket') return socket === id
-  if (kind === 'session') return sessionOf(facts) === id
+  if (kind === 'session') return sessionsOf(facts).includes(id)
   const { principal } = facts as { readonly principal?: Principal }
   if (kind === 'token') return principal?.tokenId === id
   return principal?.subject === id && (issuer === undefined || principal.issuer === issuer)
@@ -119,12 +129,16 @@ export function checkRevocation(options: RevocationOptions): void {
   if (unknown !== undefined) throw new ConfigError(`revoke: unknown option "${unknown}". The options are reason, forMs and issuedBefore.`)
 }
 
-/** @param ends when the credentials it applies to end, as far as that is known */
-export function lifeOf(ends: readonly (number | 'never' | undefined)[], now: number, forMs: number | undefined): number {
+/**
+ * How long it is remembered. Of a subject, and of a session, there may be credentials that nobody has shown yet.
+ *
+ * @param ends when the credentials it applies to end, as far as that is known
+ */
+export function lifeOf({ kind }: Sought, ends: readonly (number | 'never' | undefined)[], now: number, forMs: number | undefined): number {
   if (forMs !== undefined) return forMs
   const known = ends.filter((end) => end !== undefined)
-  if (known.length === 0) return UNKNOWN_LIFE_MS
-  return Math.max(MARGIN_MS, ...known.map((end) => (end === 'never' ? NEVER_MS : end - now + MARGIN_MS)))
+  const least = kind === 'token' && known.length > 0 ? MARGIN_MS : UNKNOWN_LIFE_MS
+  return Math.max(least, ...known.map((end) => (end === 'never' ? NEVER_MS : end - now + MARGIN_MS)))
 }
 
 /** The keys one principal may be revoked under. */
@@ -135,16 +149,17 @@ export function keysOf(facts: object): string[] {
   const keys = [keyOfSubject(undefined, subject)]
   if (issuer !== undefined) keys.push(keyOfSubject(issuer, subject))
   if (typeof tokenId === 'string') keys.push(keyOfToken(tokenId))
-  const session = sessionOf(facts)
-  if (session !== undefined) keys.push(keyOfSession(session))
-  return keys
+  for (const session of sessionsOf(facts)) keys.push(keyOfSession(session))
+  return [...keys, ...keys.map((key) => SPARING + key)]
 }
 
-/** The session a peer belongs to: that of an adapter, or the one its identity provider names (OpenID Connect Front-Channel Logout 1.0, section 3). */
-export function sessionOf(facts: object): string | undefined {
+/** The sessions a peer belongs to: that of an adapter, and the one its identity provider names (OpenID Connect Front-Channel Logout 1.0, section 3). */
+export function sessionsOf(facts: object): readonly string[] {
   const { session, principal } = facts as { readonly session?: { readonly id?: unknown }; readonly principal?: Principal }
-  const id = typeof session === 'object' && session !== null ? session.id : principal?.claims?.['sid']
-  return typeof id === 'string' ? id : undefined
+  const own = typeof session === 'object' && session !== null ? session.id : undefined
+  const sid = principal?.claims?.['sid']
+  if (typeof own !== 'string') return typeof sid === 'string' ? [sid] : NONE
+  return typeof sid === 'string' && sid !== own ? [own, sid] : [own]
 }
 
 /** Whether it is meant: one may spare what was issued after it. */

@@ -3,7 +3,7 @@ import { AudienceContext } from './context.ts'
 import type { Core } from './core.ts'
 import { Denied } from './errors.ts'
 import { newId } from './ids.ts'
-import { checkRevocation, keyOf, lifeOf, recordOf, soughtBy } from './revocation.ts'
+import { checkRevocation, keyOf, keysOfTarget, lifeOf, recordOf, soughtBy } from './revocation.ts'
 import type { RevocationOptions, RevocationReceipt, RevocationTarget, Sought } from './revocation.ts'
 import type { RenewalStage } from './stages/renewal.ts'
 import type { TenureStage } from './stages/tenure.ts'
@@ -20,7 +20,7 @@ export interface ReauthorizationReceipt {
 }
 
 /** What nodes that share a store tell each other. */
-type Message = { readonly from: string; readonly sought: Sought } & ({ readonly kind: 'revoke'; readonly reason: string; readonly issuedBefore?: number | undefined } | { readonly kind: 'reauthorize' })
+type Message = { readonly from: string; readonly sought: Sought } & ({ readonly kind: 'revoke'; readonly reason: string; readonly issuedBefore?: number | undefined } | { readonly kind: 'reinstate' | 'reauthorize' })
 
 const CHANNEL = 'portcullis:control'
 
@@ -56,10 +56,9 @@ export class Revocations {
     const { reason, issuedBefore, forMs } = options
     const { store, clock } = this.#core.settings
     const { closed, ends } = this.#gate.tenure.revoke(sought, reason, issuedBefore)
-    const key = keyOf(sought)
+    const key = keyOf(sought, issuedBefore)
     const now = clock.now()
-    // Of a subject, and of a session, there may be credentials that nobody has shown yet.
-    const life = lifeOf(sought.kind === 'token' ? [expiresAtMs, ...ends] : [], now, forMs)
+    const life = lifeOf(sought, [expiresAtMs, ...ends], now, forMs)
     const message: Message = { from: this.#own, kind: 'revoke', sought, reason, issuedBefore }
     // One after the other on the wire, without waiting in between.
     await this.#all([key === undefined ? undefined : () => store.set(key, recordOf(options), life), () => store.publish(CHANNEL, JSON.stringify(message))])
@@ -68,15 +67,18 @@ export class Revocations {
 
   /** Takes a revocation back. @returns whether there was one */
   async reinstate(target: RevocationTarget): Promise<boolean> {
-    const key = keyOf(soughtBy(target))
-    if (key === undefined) return false
-    this.#gate.tenure.reinstate(key)
-    const [known] = await this.#all([() => this.#core.settings.store.delete(key)])
-    return known === true
+    const { expiresAtMs: _unused, ...sought } = soughtBy(target)
+    const keys = keysOfTarget(sought)
+    if (keys.length === 0) return false
+    const { store } = this.#core.settings
+    this.#gate.tenure.reinstate(sought)
+    const publish = (): unknown => store.publish(CHANNEL, JSON.stringify({ from: this.#own, kind: 'reinstate', sought } satisfies Message))
+    const known = await this.#all([...keys.map((key) => () => store.delete(key)), publish])
+    return known.slice(0, keys.length).includes(true)
   }
 
   async reauthorize(target: ReauthorizationTarget): Promise<ReauthorizationReceipt> {
-    const sought = soughtBy(target)
+    const { expiresAtMs: _unused, ...sought } = soughtBy(target)
     const published = this.#all([() => this.#core.settings.store.publish(CHANNEL, JSON.stringify({ from: this.#own, kind: 'reauthorize', sought } satisfies Message))])
     const receipt = await this.#reauthorize(sought)
     await published
@@ -101,7 +103,8 @@ export class Revocations {
       const message = JSON.parse(text) as Message
       if (message.from === this.#own) return
       if (message.kind === 'revoke') this.#gate.tenure.revoke(message.sought, message.reason, message.issuedBefore)
-      else void this.#reauthorize(message.sought)
+      else if (message.kind === 'reauthorize') void this.#reauthorize(message.sought)
+      else this.#gate.tenure.reinstate(message.sought)
     } catch (error) {
       this.#failed(error)
     }

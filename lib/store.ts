@@ -1,4 +1,4 @@
-/** A rate: `limit` units at once, regained evenly over `perMs` milliseconds, spent `cost` at a time. */
+/** A rate: `limit` units at once, regained evenly over `perMs` milliseconds, spent `cost` at a time. A negative cost gives back. */
 export interface Rate {
   readonly limit: number
   readonly perMs: number

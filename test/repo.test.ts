@@ -5,7 +5,7 @@ import { typeErrors } from './support/compile.ts'
 import { examplesIn } from './support/examples.ts'
 import { closure, files, moduleOf, namesIn, read, target } from './support/repository.ts'
 
-const published = files.filter((file) => /^(lib|policies|adapters)\/.*\.ts$/.test(file))
+const published = files.filter((file) => /^(lib|policies|adapters|client)\/.*\.ts$/.test(file))
 const typescript = files.filter((file) => file.endsWith('.ts') && !file.startsWith('test/package/'))
 const pages = files.filter((file) => file === 'README.md' || /^docs\/.*\.md$/.test(file))
 const policies = namesIn('policies', '.ts').filter((name) => name !== 'index')
@@ -64,8 +64,20 @@ describe('imports', () => {
     expect(offences(those, (_, leadsTo, relative) => !relative || /^(lib|adapters)\//.test(leadsTo))).toEqual([])
   })
 
-  test('only lib/stages imports Socket.IO, types included', () => {
-    expect(offences(published, (file, leadsTo) => file.startsWith('lib/stages/') || !/^(socket|engine)\.io/.test(leadsTo))).toEqual([])
+  test('only lib/stages imports Socket.IO, types included, and only the companion its client', () => {
+    expect(offences(published, (file, leadsTo) => file.startsWith('lib/stages/') || !/^(socket|engine)\.io(?!-client)/.test(leadsTo))).toEqual([])
+    expect(offences(published, (file, leadsTo) => file.startsWith('client/') || !/^(socket|engine)\.io-client/.test(leadsTo))).toEqual([])
+  })
+
+  test('the companion imports of lib types only, and nobody imports the companion', () => {
+    const companion = published.filter((file) => file.startsWith('client/'))
+    const values = companion.flatMap((file) => moduleOf(file).imports.flatMap(({ specifier, typeOnly }) => (specifier.startsWith('.') && !typeOnly ? [target(file, specifier)] : [])))
+    expect(values.filter((file) => !file.startsWith('client/'))).toEqual([])
+    expect(offences(published, (file, leadsTo) => file.startsWith('client/') || !leadsTo.startsWith('client/'))).toEqual([])
+  })
+
+  test('the companion can be imported by a browser: no Node module behind it', () => {
+    expect(offences([...closure('client/index.ts')].filter((file) => file.startsWith('client/')), (_, leadsTo) => !isBuiltin(leadsTo))).toEqual([])
   })
 
   test('published code uses nothing but Node and its declared peers', () => {

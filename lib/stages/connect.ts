@@ -173,6 +173,8 @@ export class ConnectStage {
       if (pending.socket?.connected === true) return this.#core.fault(context, error)
       if (client.conn.readyState !== 'open') return this.#vanished(namespace, client, pending)
       pending.socket?._cleanup()
+      // It is still at the door, whatever was proved.
+      state.established = false
       this.#refuse(namespace, client, pending, { error, policy: 'gate' })
     }
   }
@@ -229,8 +231,8 @@ export class ConnectStage {
     this.#gate.leave(socket, state)
     this.#close(state, this.#contextOf(socket))
     if (!entered) this.#discardIfUnused(nsp)
-    // Without a namespace it is as one that has just been opened.
-    else if (client.nsps.size === 0) this.#halfOpen.add(client.conn)
+    // Without a namespace it is as one that has just been opened. Socket.IO takes this one off its list a moment later.
+    else if (client.nsps.size === (client.nsps.get(nsp.name) === socket ? 1 : 0)) this.#halfOpen.add(client.conn)
   }
 
   #close(state: PeerState, context: ConnectContext): void {

@@ -139,6 +139,7 @@ export class ControlStage {
   }
 
   #answerRefusal(socket: RawSocket, context: EventContext, id: number | undefined, refusal: Refusal): void {
+    if (id === undefined && !(this.#core.settings.refusalEvent && context.state.mayNotice(context.now))) return
     const form = (refused: Refusal): Packet =>
       id === undefined ? { type: PacketType.EVENT, data: [DENIED_EVENT, deniedEventData(context.event, refused)] } : { type: PacketType.ACK, id, data: [{ error: refused }] }
     if (!this.#send(socket, context, form(refusal))) this.#send(socket, context, form(bare(refusal)))

@@ -8,6 +8,7 @@ import { Denied, PolicyFault } from '../errors.ts'
 import { Lane } from '../lane.ts'
 import { breach, DEPTH, measure } from '../limits.ts'
 import { isReservedEvent, isWildcardProof } from '../pattern.ts'
+import { identityOf } from '../peer.ts'
 import type { Owed, PeerState } from '../peer.ts'
 import type { EventPlan, ReplyPlan } from '../plan.ts'
 import type { Validated, Validator } from '../schema.ts'
@@ -26,9 +27,6 @@ const REJECTION = Symbol.for('nodejs.rejection')
 /** Where an ack function keeps the event it answers, so that a rejecting handler can be matched with it. */
 const ANSWERS = Symbol('portcullis.answers')
 
-/** `gate:denied` events one socket may get: a burst of ten, then ten a second. */
-const NOTICE_INTERVAL_MS = 100
-const NOTICE_BURST_MS = 1_000
 /** Longest event name that is echoed in `gate:denied`. */
 const MAX_ECHO = 128
 
@@ -146,6 +144,8 @@ export class EventStage {
     if (!socket.connected) return
     const barred = state.barred(context)
     if (barred !== undefined) return this.#refuse(socket, context, packet, barred)
+    // A refresh may come while it is being decided: all of its policies see the same peer.
+    context.facts = state.facts
     const verdict = plan.chain(context)
     if (!(verdict instanceof Promise)) return this.#conclude(socket, state, plan, context, packet, verdict)
 
@@ -153,7 +153,7 @@ export class EventStage {
     if (lane !== undefined) lane.busy = true
     void verdict.then((late) => {
       // The time of its credential may have come while it was being decided.
-      if (socket.connected) this.#conclude(socket, state, plan, context, packet, late ?? state.barred(this.#core.clock))
+      if (socket.connected) this.#conclude(socket, state, plan, context, packet, late ?? state.barred(this.#core.clock) ?? changed(state, context))
       else context.settle({ outcome: 'unacked' })
       lane?.release()
     })
@@ -276,22 +276,20 @@ export class EventStage {
 
   #notify(socket: RawSocket, context: EventContext, refusal: Refusal): void {
     if (!this.#core.settings.refusalEvent) return
-    const { state, now } = context
-    // Never more than a burst ahead of a clock that stands still; it is where the clock was turned back.
-    const at = state.noticeAt > now + NOTICE_BURST_MS ? now : Math.max(state.noticeAt, now)
-    if (at + NOTICE_INTERVAL_MS - now > NOTICE_BURST_MS) return
-    state.noticeAt = at + NOTICE_INTERVAL_MS
+    if (!context.state.mayNotice(context.now)) return
     const notice = (refused: Refusal): Packet => ({ type: PacketType.EVENT, data: [DENIED_EVENT, deniedEventData(context.event.slice(0, MAX_ECHO), refused)] })
     if (!send(this.#core, socket, context, notice(refusal))) send(this.#core, socket, context, notice(bare(refusal)))
   }
 
   #receiveAck(socket: RawSocket, packet: Packet): void {
-    const state = this.#peers.get(socket)
-    const size = measure(payloadOf(packet), state!.plan.limits)
-    if (size < 0) {
+    const state = this.#peers.get(socket)!
+    const size = measure(payloadOf(packet), state.plan.limits)
+    // An answer says something, too: nobody whose credential is over gives one.
+    const barred = state.barred(this.#core.clock)
+    const refused = barred ?? (size < 0 ? { error: breach(size), policy: 'limits' } : undefined)
+    if (refused !== undefined) {
       const context = this.#unknown(socket, 'ack')
-      const refused = { error: breach(size), policy: 'limits' }
-      if (!this.#overlooks(state!, context, refused, size === DEPTH)) {
+      if (barred !== undefined || !this.#overlooks(state, context, refused, size === DEPTH)) {
         this.#core.refused(context, refused)
         return
       }
@@ -332,6 +330,12 @@ function containAll(socket: RawSocket, listeners: Listener[], rejected: (socket:
 /** A middleware of the application that threw, as against one that said no. */
 class Failure {
   constructor(readonly cause: unknown) {}
+}
+
+/** What was decided about somebody is not handled as of another, or of nobody. */
+function changed(state: PeerState, { facts }: EventContext): Refused | undefined {
+  if (state.facts === facts || identityOf(state.facts) === identityOf(facts!)) return undefined
+  return { error: new Denied('CREDENTIAL_EXPIRED', undefined, 'the peer has become somebody else while the event was being decided'), policy: 'gate' }
 }
 
 /** The parser lets a packet without any payload through. */

@@ -42,7 +42,7 @@ export class HalfOpen {
 
   /** A connection was opened, or has left its last namespace. */
   add(connection: RawConnection): void {
-    if (connection.readyState !== 'open' && connection.readyState !== 'opening') return
+    if (connection.readyState !== 'open' || this.#of.has(connection)) return
     const { settings, agenda, clock } = this.#core
     const silent = new Silent(this, connection, addressKey(settings.addressOf(connection.request, connection.remoteAddress)))
     this.#of.set(connection, silent)

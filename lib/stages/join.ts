@@ -62,6 +62,7 @@ export class JoinStage {
     if (!isPresent(socket)) return undefined
     const state = this.#peers.get(socket)!
     const rooms = new Set<unknown>(Array.isArray(given) ? given : [given])
+    const { facts } = state
     let before = 0
     const verdicts: (Verdict | Promise<Verdict>)[] = []
     const contexts: JoinContext[] = []
@@ -80,6 +81,13 @@ export class JoinStage {
     const joined = Promise.all(verdicts as Promise<Verdict>[]).then((late) => {
       const index = late.findIndex((verdict) => verdict !== undefined)
       if (index !== -1) throw this.#denied(contexts[index]!, late[index]!, contexts)
+      const over = state.barred(this.#core.clock)
+      if (over !== undefined) throw this.#denied(contexts[0]!, over, contexts)
+      // What was decided was decided about who it was then.
+      if (state.facts !== facts) {
+        for (const context of contexts) context.settle({ outcome: 'unacked' })
+        return this.#enter(socket, given) as void
+      }
       // Others may have been decided at the same time.
       if (state.plan.mode !== 'observe' && roomsOf(socket, rooms) > state.plan.limits.maxRooms) throw this.#denied(contexts.at(-1)!, tooMany(), contexts)
       if (isPresent(socket)) return this.#admit(socket, rooms, contexts) as void

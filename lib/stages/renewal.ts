@@ -5,7 +5,7 @@ import type { Refused, Verdict } from '../compose.ts'
 import { ConnectContext, JoinContext } from '../context.ts'
 import type { ConnectCause } from '../context.ts'
 import type { Core } from '../core.ts'
-import { Denied } from '../errors.ts'
+import { codes, Denied } from '../errors.ts'
 import { identityOf, PeerState } from '../peer.ts'
 import type { Principal } from '../principal.ts'
 import { CHANGED_EVENT } from '../wire.ts'
@@ -50,27 +50,28 @@ export class RenewalStage {
   async reauthorize(socket: RawSocket, state: PeerState): Promise<boolean> {
     const renewal = await this.#inTurn(state, () => this.#renew(socket, state, 'reauthorize', socket.handshake.auth, principalOf(state.facts)))
     if (renewal.refusal === undefined) {
-      this.#tell(socket, 'reauthorized', renewal)
+      this.#tell(socket, state, 'reauthorized', renewal)
       return true
     }
-    const { code } = renewal.refusal
-    this.#tenure.close(socket, state, new Denied(code, renewal.refusal.details), code === 'UNAUTHENTICATED' ? 'after-credential' : 'never')
+    const { code, details } = renewal.refusal
+    this.#tenure.close(socket, state, new Denied(code, details), code === 'UNAUTHENTICATED' ? 'after-credential' : codes[code].retryable ? 'now' : 'never')
     return false
   }
 
   /** Its credential is over: it leaves every room, and goes on as nobody where the policies agree. */
   async anonymise(socket: RawSocket, state: PeerState): Promise<void> {
-    const rooms = roomsOf(socket)
-    this.#leave(socket, state, rooms)
+    let rooms: readonly string[] = []
     const renewal = await this.#inTurn(state, async () => {
       // A refresh that was under way has come first.
       if (!state.muted) return undefined
+      rooms = roomsOf(socket)
+      this.#leave(socket, state, rooms)
       state.fence = state.plan.terms?.allowSwitch === true ? undefined : identityOf(state.facts)
       return this.#renew(socket, state, 'reauthorize', {}, undefined)
     })
     if (renewal === undefined) return
     if (renewal.refusal !== undefined) this.#tenure.close(socket, state, new Denied('CREDENTIAL_EXPIRED'), 'after-credential')
-    else this.#tell(socket, 'expired', { ...renewal, lost: { ...renewal.lost, rooms } })
+    else this.#tell(socket, state, 'expired', { ...renewal, lost: { ...renewal.lost, rooms } })
   }
 
   #inTurn<T>(state: PeerState, run: () => Promise<T>): Promise<T> {
@@ -89,6 +90,8 @@ export class RenewalStage {
     const context = new ConnectContext(this.#core, plan.name, { ...socket.handshake, auth }, socket.client.request ?? undefined, cause, next, undefined, current)
     const failed = (error: unknown): void => this.#core.fault(context, error, 'onClose')
     const refuse = ({ error, policy }: Refused): Renewal => {
+      // Whatever is wrong with a new credential is one and the same refusal.
+      next.established = false
       const refusal = this.#core.refused(context, { error, policy })
       context.settle({ outcome: 'refused', refusal, error })
       next.close(failed)
@@ -100,7 +103,10 @@ export class RenewalStage {
       next.establish()
       for (let round = 1; ; round++) {
         const verdicts = await this.#rooms(socket, next)
-        const renewal = await this.#between(state, () => this.#swap(socket, state, next, verdicts, round === ROUNDS, failed))
+        const swap = (): Renewal | Refused | undefined => this.#swap(socket, state, next, verdicts, round === ROUNDS, failed)
+        // An event that is being decided may wait for this very refresh; to its policies the peer stays who it was. Somebody else waits for its end.
+        const atOnce = cause === 'refresh' && identityOf(next.facts) === identityOf(state.facts)
+        const renewal = atOnce ? swap() : await this.#between(state, swap)
         if (renewal === undefined) continue
         if ('error' in renewal) return refuse(renewal)
         this.#core.admitted(context)
@@ -168,6 +174,8 @@ export class RenewalStage {
     if (!socket.connected || state.ended !== undefined) return { error: new Denied(state.ended ?? 'UNAUTHENTICATED', undefined, 'the peer is gone'), policy: 'gate' }
     const standing = next.standing(this.#core.clock.now())
     if (standing !== undefined) return { error: new Denied(standing), policy: 'gate' }
+    // While its rooms were being decided, or an event.
+    if (this.#tenure.wasRevoked(next)) return { error: new Denied('REVOKED'), policy: 'revocation' }
     const rooms = roomsOf(socket)
     if (!last && rooms.some((room) => !verdicts.has(room))) return undefined
     const lost = rooms.filter((room) => !verdicts.has(room) || verdicts.get(room) !== undefined)
@@ -193,8 +201,13 @@ export class RenewalStage {
     }
   }
 
-  #tell(socket: RawSocket, cause: 'reauthorized' | 'expired', { expiresAtMs, lost }: { readonly expiresAtMs: number | 'never' | null; readonly lost: Lost }): void {
-    if (socket.connected) socket.packet({ type: PacketType.EVENT, data: [CHANGED_EVENT, { cause, expiresAtMs, lost }] })
+  #tell(socket: RawSocket, state: PeerState, cause: 'reauthorized' | 'expired', { expiresAtMs, lost }: { readonly expiresAtMs: number | 'never' | null; readonly lost: Lost }): void {
+    if (!socket.connected) return
+    try {
+      socket.packet({ type: PacketType.EVENT, data: [CHANGED_EVENT, { cause, expiresAtMs, lost }] })
+    } catch (error) {
+      this.#core.fault(new ConnectContext(this.#core, state.plan.name, socket.handshake, undefined, 'reauthorize', state), error, 'wire')
+    }
   }
 }
 

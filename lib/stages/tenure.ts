@@ -4,7 +4,7 @@ import type { Core } from '../core.ts'
 import { Denied } from '../errors.ts'
 import type { PeerState } from '../peer.ts'
 import type { Principal } from '../principal.ts'
-import { applies, isSought, keyOf, keysOf, sessionOf } from '../revocation.ts'
+import { applies, isSought, keyOf, keysOf, keysOfTarget, sessionsOf } from '../revocation.ts'
 import type { RevocationReceipt, Sought } from '../revocation.ts'
 import { DEFAULT_TERMS, warningAt } from '../terms.ts'
 import { bare, CLOSING_EVENT, closingData, EXPIRING_EVENT, OWN_PREFIX } from '../wire.ts'
@@ -36,6 +36,10 @@ class Term extends Due {
     readonly state: PeerState,
   ) {
     super()
+  }
+
+  override lapse(now: number): void {
+    this.stage.lapse(this, now)
   }
 
   override due(now: number): void {
@@ -73,7 +77,7 @@ export class TenureStage {
 
   /** A peer was admitted. @throws Denied when what it has proved was revoked a moment ago */
   enter(socket: RawSocket, state: PeerState): void {
-    if (this.#recent.size > 0 && keysOf(state.facts).some((key) => this.#wasRevoked(key, state))) throw new Denied('REVOKED')
+    if (this.wasRevoked(state)) throw new Denied('REVOKED')
     this.#register(socket, state)
     this.#schedule(socket, state)
   }
@@ -97,16 +101,14 @@ export class TenureStage {
     const { principal } = facts as { readonly principal?: Principal }
     if (typeof principal?.subject === 'string') this.#subjects.add(principal.subject, socket)
     if (typeof principal?.tokenId === 'string') this.#tokens.add(principal.tokenId, socket)
-    const session = sessionOf(facts)
-    if (session !== undefined) this.#sessions.add(session, socket)
+    for (const session of sessionsOf(facts)) this.#sessions.add(session, socket)
   }
 
   #unregister(socket: RawSocket, facts: object): void {
     const { principal } = facts as { readonly principal?: Principal }
     if (typeof principal?.subject === 'string') this.#subjects.delete(principal.subject, socket)
     if (typeof principal?.tokenId === 'string') this.#tokens.delete(principal.tokenId, socket)
-    const session = sessionOf(facts)
-    if (session !== undefined) this.#sessions.delete(session, socket)
+    for (const session of sessionsOf(facts)) this.#sessions.delete(session, socket)
   }
 
   #schedule(socket: RawSocket, state: PeerState): void {
@@ -126,8 +128,22 @@ export class TenureStage {
     agenda.set(term, warning ?? state.endsAt, now)
   }
 
+  /** Before anything of the application runs: nothing reaches a peer whose time has come. */
+  lapse({ socket, state }: Term, now: number): void {
+    if (now >= state.endsAt) this.#silence(socket, state)
+  }
+
   /** A time of a term has come. */
   come(term: Term, now: number): void {
+    const { socket, state } = term
+    try {
+      this.#advance(term, now)
+    } catch (error) {
+      this.#core.fault(new ConnectContext(this.#core, state.plan.name, socket.handshake, undefined, 'connect', state), error, 'gate')
+    }
+  }
+
+  #advance(term: Term, now: number): void {
     const { socket, state } = term
     const { onExpiry } = state.plan.terms ?? DEFAULT_TERMS
     const { agenda } = this.#core
@@ -139,13 +155,10 @@ export class TenureStage {
     }
     if (typeof onExpiry === 'object') {
       term.phase = 'grace'
-      this.#silence(socket, state)
       agenda.set(term, now + onExpiry.graceMs, now)
       this.#tell(socket, EXPIRING_EVENT, { expiresAtMs: state.endsAt, inMs: 0, closesInMs: onExpiry.graceMs })
-    } else if (onExpiry === 'anonymous') {
-      this.#silence(socket, state)
-      this.#around.anonymise(socket, state)
-    } else this.close(socket, state, new Denied('CREDENTIAL_EXPIRED'), 'after-credential')
+    } else if (onExpiry === 'anonymous') this.#around.anonymise(socket, state)
+    else this.close(socket, state, new Denied('CREDENTIAL_EXPIRED'), 'after-credential')
   }
 
   #silence(socket: RawSocket, state: PeerState): void {
@@ -183,7 +196,7 @@ export class TenureStage {
 
   /** Closes every peer that is meant, and keeps out those that are being decided about. */
   revoke(sought: Sought, reason: string, issuedBefore: number | undefined): { readonly closed: RevocationReceipt['closed']; readonly ends: readonly (number | 'never')[] } {
-    const key = keyOf(sought)
+    const key = keyOf(sought, issuedBefore)
     if (key !== undefined) this.#remember(key, issuedBefore)
     const closed: RevocationReceipt['closed'][number][] = []
     const ends: (number | 'never')[] = []
@@ -196,9 +209,9 @@ export class TenureStage {
     return { closed, ends }
   }
 
-  /** Lets those in again who were kept out under this key. */
-  reinstate(key: string): void {
-    this.#recent.delete(key)
+  /** Lets those in again who were kept out. */
+  reinstate(sought: Sought): void {
+    for (const key of keysOfTarget(sought)) this.#recent.delete(key)
   }
 
   /** The live peers of a target. */
@@ -225,9 +238,14 @@ export class TenureStage {
     this.#recent.set(key, { issuedBefore, at: now })
   }
 
-  #wasRevoked(key: string, { facts }: PeerState): boolean {
-    const revocation = this.#recent.get(key)
-    return revocation !== undefined && this.#core.clock.now() < revocation.at + RECENT_MS && applies(revocation, facts)
+  /** Whether what a peer has proved was revoked a moment ago: perhaps after the store was asked. */
+  wasRevoked({ facts }: PeerState): boolean {
+    if (this.#recent.size === 0) return false
+    const since = this.#core.clock.now() - RECENT_MS
+    return keysOf(facts).some((key) => {
+      const revocation = this.#recent.get(key)
+      return revocation !== undefined && revocation.at > since && applies(revocation, facts)
+    })
   }
 }
 

@@ -132,7 +132,7 @@ export class Wiring implements Entrance, Surroundings {
   }
 
   find(id: string): readonly RawSocket[] {
-    return [...this.#server._nsps.values()].flatMap(({ sockets }) => sockets.get(id) ?? [])
+    return [...this.#server._nsps.values()].flatMap(({ sockets, _preConnectSockets }) => sockets.get(id) ?? _preConnectSockets.get(id) ?? [])
   }
 
   stateOf(socket: RawSocket): PeerState {
