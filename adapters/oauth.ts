@@ -1,0 +1,6 @@
+export { introspection } from './oauth/introspection.ts'
+export type { IntrospectionOptions, IntrospectionPlace } from './oauth/introspection.ts'
+export { openid } from './oauth/openid.ts'
+export type { OpenidOptions } from './oauth/openid.ts'
+export type { ClientAuth, ClientCredentials } from './oauth/introspect.ts'
+export type { DiscoveryOptions, WellKnown } from './oauth/discovery.ts'
