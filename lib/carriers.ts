@@ -19,7 +19,7 @@ export interface Carrier {
 
 /** On a reader: the carriers it looks at. */
 export const CARRIERS: unique symbol = Symbol.for('portcullis.carriers')
-/** On a policy: it protects credentials that browsers send by themselves. */
+/** On a policy: the cookies it protects, which browsers send by themselves. */
 export const CROSS_SITE: unique symbol = Symbol.for('portcullis.cross-site')
 
 type Carrying = CredentialReader & { readonly [CARRIERS]?: readonly Carrier[] }

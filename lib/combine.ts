@@ -133,7 +133,8 @@ function combine(kind: string, given: readonly unknown[], make: (layers: Layer<C
   const factors = parts.flatMap((part) => part[STEP_UP] ?? [])
   if (factors.length > 0) Object.assign(combined, { [STEP_UP]: factors })
   // A protection that another branch, or a predicate, can take the place of protects nobody.
-  if (kind === 'every' && parts.some((part) => part[CROSS_SITE] === true)) Object.assign(combined, { [CROSS_SITE]: true })
+  const cookies = kind === 'every' ? parts.flatMap((part) => part[CROSS_SITE] ?? []) : []
+  if (cookies.length > 0) Object.assign(combined, { [CROSS_SITE]: cookies })
   const observers = parts.flatMap(({ observe }) => (observe === undefined ? [] : [observe]))
   if (observers.length > 0) combined['observe'] = (decision: never) => observers.forEach((observe) => observe(decision))
   return combined

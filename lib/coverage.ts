@@ -23,6 +23,8 @@ export interface NamespaceCoverage {
   readonly undeclared: { readonly events: 'deny' | 'allow'; readonly rooms: 'deny' | 'allow'; readonly deliveries: 'deny' | 'allow' }
   /** Contract entries nothing was declared for. */
   readonly unusedContract: readonly string[]
+  /** Policies whose request hook is not asked: a request belongs to no namespace. */
+  readonly unaskedRequests: readonly string[]
   /** Whether a join is, or was seen to be, asynchronous: a handler that does not await it goes on. */
   readonly asynchronousJoins: boolean
 }
@@ -54,6 +56,7 @@ export function namespaceCoverage(plan: NamespacePlan): NamespaceCoverage {
     replies: declared((scope) => scope.replies, []),
     undeclared: { events: plan.allowsEvents ? 'allow' : 'deny', rooms: plan.allowsRooms ? 'allow' : 'deny', deliveries: plan.allowsDeliveries ? 'allow' : 'deny' },
     unusedContract: plan.undeclaredEntries(),
+    unaskedRequests: scopes.filter(({ name }) => name !== undefined).flatMap(({ request }) => request.map(({ policy }) => policy)),
     asynchronousJoins: plan.sawAsynchronousJoin || scopes.some((scope) => [...scope.join, ...scope.rooms.flatMap(({ items }) => items)].some(({ hook }) => isAsynchronous(hook))),
   }
 }
@@ -72,6 +75,7 @@ export function warningsOf(covered: NamespaceCoverage): string[] {
   if (covered.connect.length === 0) warnings.push(`${namespace}: no policy is asked when a client enters.`)
   if (undeclared.events === 'allow') warnings.push(`${namespace}: undeclared events are allowed.`)
   if (undeclared.rooms === 'allow') warnings.push(`${namespace}: undeclared rooms are allowed.`)
+  for (const policy of covered.unaskedRequests) warnings.push(`${namespace}: policy "${policy}" has a request hook, which is asked only where the policy is declared on the gate itself.`)
   for (const { name, policies } of covered.events) {
     if (policies.length === 0) warnings.push(`${namespace}: no policy is asked about the event ${JSON.stringify(name)}.`)
   }

@@ -272,10 +272,11 @@ function together(a: StepUpTerms, b: StepUpTerms): StepUpTerms {
 
 /** A browser sends its cookies with whatever page connects: they prove who it is, not that its user wants it. */
 function checkCookies(name: string, policies: readonly AnyPolicy[]): void {
-  const cookie = policies.flatMap((policy) => policy[CARRIERS] ?? []).find(({ kind, dangerously }) => kind === 'cookie' && dangerously !== true)
-  if (cookie === undefined || policies.some((policy) => policy[CROSS_SITE] === true)) return
+  const covered = policies.flatMap((policy) => policy[CROSS_SITE] ?? [])
+  const cookie = policies.flatMap((policy) => policy[CARRIERS] ?? []).find((carrier) => carrier.kind === 'cookie' && carrier.dangerously !== true && !covered.includes(carrier.name))
+  if (cookie === undefined) return
   throw new ConfigError(
-    `namespace ${name}: a credential is read from the cookie ${JSON.stringify(cookie.name)}, which browsers send whichever page connects. Declare use(csrf({ ... })), or decline it with fromCookie(${JSON.stringify(cookie.name)}, { dangerouslyWithoutCsrf: true }).`,
+    `namespace ${name}: a credential is read from the cookie ${JSON.stringify(cookie.name)}, which browsers send whichever page connects. Declare use(csrf({ session: fromCookie(${JSON.stringify(cookie.name)}), ... })), or decline it with fromCookie(${JSON.stringify(cookie.name)}, { dangerouslyWithoutCsrf: true }).`,
   )
 }
 

@@ -80,7 +80,7 @@ export interface AnyPolicy {
   /** @internal */
   readonly [CARRIERS]?: readonly Carrier[]
   /** @internal */
-  readonly [CROSS_SITE]?: boolean
+  readonly [CROSS_SITE]?: readonly string[]
   /** @internal */
   readonly [STEP_UP]?: StepUpTerms | readonly StepUpTerms[]
   /** @internal */

@@ -31,7 +31,7 @@ export interface CsrfPolicy {
   readonly request: Hook<RequestContext>
   readonly connect: Hook<ConnectContext>
   /** @internal */
-  readonly [CROSS_SITE]: true
+  readonly [CROSS_SITE]: readonly string[]
   /** A token for the session that has this value, each time another one. @throws TypeError for anything but a non-empty text */
   token(session: string): string
   /** A token for the session of a request to your page; undefined when it has none. @throws Denied when it has two */
@@ -72,7 +72,7 @@ export function csrf(options: CsrfOptions): CsrfPolicy {
         return next()
       })
     },
-    [CROSS_SITE]: true,
+    [CROSS_SITE]: carriersOf(session).map(({ name }) => name),
   }
   const token = (value: string): string => {
     if (typeof value !== 'string' || value === '') throw new TypeError(`csrf: token takes the value of the session, a non-empty text; got ${describe(value)}.`)

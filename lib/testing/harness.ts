@@ -1,7 +1,7 @@
 import { memoryStore } from '../../adapters/memory.ts'
 import type { Clock } from '../clock.ts'
 import type { Refused } from '../compose.ts'
-import { ConnectContext, EventContext, JoinContext, RequestContext } from '../context.ts'
+import { ConnectContext, EventContext, JoinContext, Opener, RequestContext } from '../context.ts'
 import type { Context } from '../context.ts'
 import { Core } from '../core.ts'
 import { Denied } from '../errors.ts'
@@ -88,9 +88,9 @@ export class Probe {
   /** An HTTP request, or an upgrade, reaches the engine. */
   async request(question: RequestQuestion = {}): Promise<Result> {
     const { defaults } = this.#parties
-    const { method = 'GET', url = URL, headers, address = defaults.address, opening = true, upgrade = false, secure = false } = question
+    const { method = 'GET', url = URL, headers, address = defaults.address, opener, opening = opener === undefined, upgrade = false, secure = false } = question
     const request = requestOf({ url, address, secure, auth: {}, headers: { ...defaults.headers, ...headers } }, method)
-    const context = new RequestContext(this.#core, request, this.#core.settings.addressOf(request, undefined), opening, upgrade)
+    const context = new RequestContext(this.#core, request, this.#core.settings.addressOf(request, undefined), opening, upgrade, opener && new Opener(opener.address, opener.userAgent, opener.cookie))
     return decide(this.#core, context, this.#gate.declared.request(), { refused: httpAnswer, admitted: () => handled(context) })
   }
 

@@ -35,6 +35,8 @@ export interface RequestQuestion extends Presented {
   readonly opening?: boolean
   /** Whether it is a WebSocket upgrade. Default false. */
   readonly upgrade?: boolean
+  /** Who opened the engine session of a request that does not open one. Default: nobody is known. */
+  readonly opener?: { readonly address: string; readonly userAgent?: string; readonly cookie?: string }
 }
 
 export interface ConnectQuestion extends Presented {

@@ -44,6 +44,7 @@ test('shows what stands where, in the order in which it runs', () => {
     replies: [{ name: 'say', policies: ['mask'] }],
     undeclared: { events: 'deny', rooms: 'deny', deliveries: 'allow' },
     unusedContract: ['forgotten'],
+    unaskedRequests: [],
     asynchronousJoins: false,
   })
 })

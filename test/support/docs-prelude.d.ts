@@ -1,13 +1,7 @@
 // Names that examples in the documentation may use without declaring them. A page that needs anything else declares it.
 import type { MongoAbility } from '@casl/ability'
-import type { Gate } from 'portcullis'
+import type { Gate, Principal } from 'portcullis'
 import type { Server } from 'socket.io'
-
-interface Principal {
-  readonly subject: string
-  readonly issuer: string
-  readonly claims: Readonly<Record<string, unknown>>
-}
 
 interface Room {
   readonly id: string
