@@ -10,7 +10,6 @@ const peers = 5_000
 const promisedMs = 250
 const idleMs = 5_000
 const spreadMs = 5_000
-const leadMs = 2_000
 
 /** A credential that is nothing but its own end. */
 const ending: Scheme<string> = {
@@ -42,24 +41,28 @@ function heapUsed(): number {
   return process.memoryUsage().heapUsed
 }
 
-async function idle(name: string, install: (io: Server) => void, tokenOf: () => string): Promise<{ name: string; cpuMsPerSecond: number; heapPerPeer: number }> {
+async function idle(name: string, install: (io: Server) => void, tokenOf: () => string): Promise<{ name: string; cpuMsPerSecond: number; heapPerPeer: number; connectMs: number }> {
+  process.stderr.write(`${name}\n`)
   const before = heapUsed()
+  const begun = performance.now()
   const { server, clients } = await filled(install, tokenOf)
+  const connectMs = performance.now() - begun
   const heapPerPeer = (heapUsed() - before) / clients.length
   const cpuMsPerSecond = await idleCpu()
   for (const client of clients) client.leave()
   await server.close()
-  return { name, cpuMsPerSecond, heapPerPeer }
+  return { name, cpuMsPerSecond, heapPerPeer, connectMs }
 }
 
 function percentile(sorted: readonly number[], part: number): number {
   return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * part))] as number
 }
 
-async function lateness(): Promise<{ median: number; p99: number; max: number; tooLate: number; acted: number }> {
+/** @param leadMs long enough for everybody to connect before the first end */
+async function lateness(leadMs: number): Promise<{ median: number; p99: number; max: number; tooLate: number; acted: number }> {
   const late: number[] = []
   const ends = new Map<string, number>()
-  const first = Date.now() + leadMs + 3_000
+  const first = Date.now() + leadMs
   const { server } = await filled(
     (io) => {
       guard(io, { undeclared: 'allow' })
@@ -94,7 +97,8 @@ export async function runExpiry(_options: Options): Promise<unknown> {
   idles.push(await idle('guarded, never ending', guarded, () => 'never'))
   idles.push(await idle('guarded, each with an end', guarded, () => inAnHour))
   idles.push(await idle('bare, again', () => undefined, () => inAnHour))
-  const acted = await lateness()
+  process.stderr.write('ends\n')
+  const acted = await lateness(2_000 + 3 * Math.max(...idles.map(({ connectMs }) => connectMs)))
   console.log(`\n${peers} peers in one process`)
   for (const { name, cpuMsPerSecond, heapPerPeer } of idles) {
     console.log(`  ${name.padEnd(28)} idle: ${cpuMsPerSecond.toFixed(2)} ms CPU a second; heap ${(heapPerPeer / 1_000).toFixed(2)} kB a connection`)

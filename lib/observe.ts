@@ -58,6 +58,11 @@ export class Decision {
   get room(): string | undefined {
     return (this.context as { room?: string }).room
   }
+  /** Why it was decided, where that is not the ordinary reason: `recover`, `refresh`, `reauthorize`, `reply`. */
+  get cause(): string | undefined {
+    const { cause } = this.context as { cause?: string }
+    return cause === undefined || ORDINARY.has(cause) ? undefined : cause
+  }
   /** The subject policies have proved, if any. */
   get subject(): string | undefined {
     return subjectOf(this.context.peer)
@@ -73,6 +78,8 @@ export class Decision {
     return this.context.peer
   }
 }
+
+const ORDINARY: ReadonlySet<string> = new Set(['connect', 'join', 'live'])
 
 export type Observer = (decision: Decision) => void
 

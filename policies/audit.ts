@@ -19,6 +19,8 @@ export interface AuditRecord {
   readonly namespace: string | undefined
   readonly event: string | undefined
   readonly room: string | undefined
+  /** Why it was decided, where that is not the ordinary reason: `recover`, `refresh`, `reauthorize`, `reply`. */
+  readonly cause: string | undefined
   readonly subject: string | undefined
   readonly address: string
   readonly userAgent: string | undefined
@@ -146,6 +148,7 @@ function describer(names: readonly string[]): { admission(decision: Decision): A
       event: nameOf(decision.event),
       // Rooms are data more than names: `session:...` holds what it says.
       room: room === undefined ? undefined : mask.text(room, MAX_NAME),
+      cause: decision.cause,
       subject,
       address,
       userAgent,

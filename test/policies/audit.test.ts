@@ -535,3 +535,16 @@ test('audit decides nothing at any stage', async () => {
   const broken = setUp(failing(new Error('x')))
   expect(await broken.probe.event('say')).toEqual(faulted())
 })
+
+test('a record says why something was decided, where that is not the ordinary reason', async () => {
+  const { recorder, probe } = setUp({ name: 'open', connect: (_ctx: unknown, next: () => void) => next() } as { name: string })
+  for (const cause of ['connect', 'recover', 'refresh', 'reauthorize'] as const) await probe.connect({ cause })
+  await probe.join('doc:1')
+  expect(recorder.records.map(({ stage, cause }) => [stage, cause])).toEqual([
+    ['connect', undefined],
+    ['connect', 'recover'],
+    ['connect', 'refresh'],
+    ['connect', 'reauthorize'],
+    ['join', undefined],
+  ])
+})
