@@ -1,128 +1,100 @@
-import { jwtVerify } from 'jose'
+import type { KeyObject } from 'node:crypto'
+import { fromAuth, fromBearer, readFrom } from '../lib/carriers.ts'
 import type { ConnectContext } from '../lib/context.ts'
-import { ConfigError, Denied } from '../lib/errors.ts'
+import { ConfigError } from '../lib/errors.ts'
 import { describe } from '../lib/policy.ts'
-import type { Principal, Scheme } from '../lib/principal.ts'
-import { bearerToken } from './jwt/bearer.ts'
-import { current, proofOf } from './jwt/claims.ts'
-import type { Expected } from './jwt/claims.ts'
-import { verification } from './jwt/keys.ts'
-import type { JwtAlgorithm, JwtKey, Verification } from './jwt/keys.ts'
+import type { CredentialReader, Principal, Scheme } from '../lib/principal.ts'
+import type { JwtAlgorithm } from './jwt/algorithms.ts'
+import { checkType, current, proofOf } from './jwt/claims.ts'
+import { number, trustedIssuers } from './jwt/issuers.ts'
+import type { JwtDemands, JwtIssuer, Trusted } from './jwt/issuers.ts'
 import { refuse } from './jwt/refuse.ts'
 import { Remembered } from './jwt/remembered.ts'
-import { checkLength, parsePart, splitToken } from './jwt/token.ts'
+import { isSigned } from './jwt/signature.ts'
+import { checkLength, splitToken } from './jwt/token.ts'
 
-export type { JwtAlgorithm, JwtKey } from './jwt/keys.ts'
+export type { JwtAlgorithm } from './jwt/algorithms.ts'
+export type { JwtDemands, JwtIssuer } from './jwt/issuers.ts'
+export type { JwtKey } from './jwt/keys.ts'
 
-export type JwtOptions = JwtKey & {
-  /** The `iss` a token must have. */
-  readonly issuer: string
-  /** What a token's `aud` must be, or hold: the name of this service at the issuer. */
-  readonly audience: string
-  /** Accepted algorithms. Default: HS256 for a secret; for a public key its "alg", else RS256, or the one of its curve. */
-  readonly algorithms?: readonly JwtAlgorithm[]
-  /** The `typ` a token must have in its header, such as `at+jwt` (RFC 9068). Default: not looked at. */
-  readonly typ?: string
-  /** How far the issuer's clock may be off, in milliseconds. Added to `exp`, taken from `nbf`. Default 0, at most 300,000. */
-  readonly clockToleranceMs?: number
-  /** The claim that is the subject. Default `sub`. */
-  readonly subjectClaim?: string
+export type JwtOptions = JwtDemands & {
+  /** Where the token is. Default `[fromAuth('token'), fromBearer()]`. */
+  readonly from?: CredentialReader | readonly CredentialReader[]
   /** How many verified tokens are remembered, so that their signature is not checked again. Default 1,000; 0 for none. */
   readonly rememberVerified?: number
-}
-
-const KNOWN = new Set(['secret', 'publicKey', 'issuer', 'audience', 'algorithms', 'typ', 'clockToleranceMs', 'subjectClaim', 'rememberVerified'])
-const MAX_TOLERANCE_MS = 300_000
+} & (
+    | (JwtIssuer & { readonly audience: string | readonly string[]; readonly issuers?: never })
+    | {
+        /** Several issuers, each with its own keys. The `iss` of a token says whose it has to be. */
+        readonly issuers: readonly JwtIssuer[]
+        readonly issuer?: never
+        readonly secret?: never
+        readonly publicKey?: never
+        readonly jwksUri?: never
+        readonly algorithms?: never
+      }
+  )
 
 /**
- * A scheme for `authenticate`: a signed JWT (RFC 7519, RFC 8725) in `handshake.auth.token` or the header `Authorization: Bearer`.
+ * A scheme for `authenticate`: a signed JWT (RFC 7519, RFC 8725), by default in `handshake.auth.token` or the header `Authorization: Bearer`.
  *
  * @example
  * authenticate(jwt({ secret, issuer: 'https://id.example', audience: 'chat' }))
+ * authenticate(jwt({ jwksUri: 'https://id.example/jwks.json', issuer: 'https://id.example', audience: 'chat' }))
  * @throws ConfigError for a weak secret, a key that does not go with the algorithms, or without an issuer and an audience
  */
 export function jwt(options: JwtOptions): Scheme<string> {
   if (typeof options !== 'object' || options === null) throw new ConfigError(`jwt takes an object of options; got ${describe(options)}.`)
-  for (const key of Object.keys(options)) {
-    if (!KNOWN.has(key)) throw new ConfigError(`jwt: unknown option "${key}". The options are ${[...KNOWN].join(', ')}.`)
-  }
   return new JwtScheme(options)
 }
 
 class JwtScheme implements Scheme<string> {
   readonly name = 'jwt'
-  readonly read = bearerToken
-  readonly #keys: Verification
-  readonly #expected: Expected
-  readonly #typ: string | undefined
+  readonly read: CredentialReader
+  readonly #trusted: ReadonlyMap<unknown, Trusted>
   readonly #remembered: Remembered | undefined
 
   constructor(options: JwtOptions) {
-    const { subjectClaim = 'sub', clockToleranceMs = 0, rememberVerified = 1_000, typ } = options
-    const required = ' Without it a token made for another service, or by another issuer with the same key, would do.'
-    this.#expected = {
-      issuer: text(options.issuer, 'issuer', required),
-      audience: text(options.audience, 'audience', required),
-      subjectClaim: text(subjectClaim, 'subjectClaim'),
-      clockToleranceMs: number(clockToleranceMs, 'clockToleranceMs', MAX_TOLERANCE_MS),
-    }
-    this.#typ = typ === undefined ? undefined : text(typ, 'typ')
-    const max = number(rememberVerified, 'rememberVerified', 1_000_000)
+    this.#trusted = trustedIssuers({ ...options })
+    this.read = readFrom(options.from, [fromAuth('token'), fromBearer()], 'jwt')
+    const max = number(options.rememberVerified ?? 1_000, 'rememberVerified', 0, 1_000_000)
     if (!Number.isInteger(max)) throw new ConfigError('jwt: rememberVerified is a whole number of tokens.')
     this.#remembered = max === 0 ? undefined : new Remembered(max)
-    this.#keys = verification(options, options.algorithms)
   }
 
   verify(token: string, { now }: ConnectContext): Principal | Promise<Principal> {
     checkLength(token)
-    const remembered = this.#remembered
-    if (remembered === undefined) return this.#verifyAnew(token, now, undefined)
-    const key = remembered.keyOf(token)
-    const proof = remembered.get(key)
-    if (proof === undefined) return this.#verifyAnew(token, now, key)
-    if (now >= proof.expiresAtMs) remembered.delete(key)
-    return current(proof, now)
+    const id = this.#remembered?.idOf(token)
+    const proof = id === undefined ? undefined : this.#remembered!.get(id, now)
+    return proof === undefined ? this.#verifyAnew(token, id, now) : current(proof, now)
   }
 
-  #verifyAnew(token: string, now: number, key: string | undefined): Promise<Principal> {
-    const { header, payload } = splitToken(token)
-    return this.#checkSignature(token, this.#algorithmOf(header), now).then(() => {
-      // The claims are those of the strict reading, not of the library's: what is checked is what is used.
-      const proof = proofOf(parsePart(payload, 'payload'), this.#expected)
+  #verifyAnew(token: string, id: string | undefined, now: number): Principal | Promise<Principal> {
+    const unproved = splitToken(token)
+    // What a token says of itself only chooses among the issuers that are trusted anyway: it has to be signed with a key of that one.
+    const trusted = this.#trusted.get(unproved.claims['iss'])
+    if (trusted === undefined) return refuse('another issuer')
+    const algorithm = algorithmOf(unproved.header, trusted)
+    const { expected, keys } = trusted
+    const conclude = (key: KeyObject): Principal => {
+      if (!isSigned(algorithm, key, unproved)) refuse('another signature')
+      // A refusal is not remembered: only what was admitted, or everybody could fill the memory.
+      const proof = proofOf(unproved, expected)
       const principal = current(proof, now)
-      if (key !== undefined) this.#remembered!.set(key, proof)
+      if (id !== undefined) this.#remembered!.set(id, { ...proof, keys, key })
       return principal
-    })
-  }
-
-  /** Keys and addresses of keys in a header (`jwk`, `jku`, `x5c`, `x5u`, `kid`) are never looked at. */
-  #algorithmOf(part: string): JwtAlgorithm {
-    const { alg, crit } = parsePart(part, 'header')
-    const algorithm = this.#keys.algorithms.find((accepted) => accepted === alg)
-    if (algorithm === undefined) return refuse('an algorithm that is not accepted')
-    // No extension is understood here, so what is critical is not (RFC 7515 4.1.11).
-    if (crit !== undefined) refuse('a critical extension')
-    return algorithm
-  }
-
-  async #checkSignature(token: string, algorithm: JwtAlgorithm, now: number): Promise<void> {
-    const { issuer, audience, clockToleranceMs } = this.#expected
-    const options = { algorithms: [algorithm], issuer, audience, clockTolerance: clockToleranceMs / 1_000, currentDate: new Date(now), requiredClaims: ['exp'] }
-    try {
-      await jwtVerify(token, await this.#keys.keyOf(algorithm), this.#typ === undefined ? options : { ...options, typ: this.#typ })
-    } catch (error) {
-      // The key was checked when it was given, so whatever fails here is the token's fault. Errors of jose hold the claims: only the text is kept.
-      throw new Denied('UNAUTHENTICATED', undefined, `jwt: ${error instanceof Error ? error.message : 'not verified'}`)
     }
+    const key = keys.find(algorithm, unproved.header['kid'], now)
+    return key instanceof Promise ? key.then(conclude) : conclude(key)
   }
 }
 
-function text(value: unknown, name: string, why = ''): string {
-  if (typeof value !== 'string' || value === '') throw new ConfigError(`jwt: ${name} must be a non-empty string; got ${describe(value)}.${why}`)
-  return value
-}
-
-function number(value: unknown, name: string, max: number): number {
-  if (typeof value !== 'number' || !(value >= 0 && value <= max)) throw new ConfigError(`jwt: ${name} must be a number from 0 to ${max}; got ${describe(value)}.`)
-  return value
+/** Keys and addresses of keys in a header (`jwk`, `jku`, `x5c`, `x5u`) are never looked at; `kid` chooses among the keys that an issuer has published. */
+function algorithmOf({ alg, crit, typ }: Record<string, unknown>, { expected, keys }: Trusted): JwtAlgorithm {
+  const algorithm = keys.algorithms.find((accepted) => accepted === alg)
+  if (algorithm === undefined) return refuse('an algorithm that is not accepted')
+  // No extension is understood here, so what is critical is not (RFC 7515 4.1.11).
+  if (crit !== undefined) refuse('a critical extension')
+  if (expected.typ !== undefined) checkType(typ, expected.typ)
+  return algorithm
 }

@@ -22,8 +22,6 @@ export const CARRIERS: unique symbol = Symbol.for('portcullis.carriers')
 /** On a policy: the cookies it protects, which browsers send by themselves. */
 export const CROSS_SITE: unique symbol = Symbol.for('portcullis.cross-site')
 
-type Carrying = CredentialReader & { readonly [CARRIERS]?: readonly Carrier[] }
-
 export function carriersOf(reader: unknown): readonly Carrier[] {
   return (reader as { readonly [CARRIERS]?: readonly Carrier[] })[CARRIERS] ?? []
 }
@@ -256,7 +254,7 @@ function countHeaders(request: IncomingMessage | undefined, name: string): numbe
 }
 
 function carrying(carriers: readonly Carrier[], read: CredentialReader): CredentialReader {
-  return Object.assign(read, { [CARRIERS]: carriers }) as Carrying
+  return Object.assign(read, { [CARRIERS]: carriers })
 }
 
 function checkName(name: unknown, where: string, what: string): void {

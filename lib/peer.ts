@@ -1,3 +1,4 @@
+import type { Clock } from './clock.ts'
 import { isThenable } from './compose.ts'
 import type { Refused } from './compose.ts'
 import type { EventContext } from './context.ts'
@@ -72,11 +73,14 @@ export class PeerState {
     return this.ended ?? (this.muted || now >= this.endsAt ? 'CREDENTIAL_EXPIRED' : undefined)
   }
 
-  /** What refuses before any policy is asked, in either mode: identity is never only observed. The clock is read only where there is an end. */
-  barred(clock: { readonly now: number } | { now(): number }): Refused | undefined {
-    if (this.endsAt === Infinity && this.ended === undefined) return undefined
-    const code = this.standing(typeof clock.now === 'number' ? clock.now : clock.now())
-    return code === undefined ? undefined : { error: new Denied(code), policy: 'gate' }
+  /** What refuses before any policy is asked, in either mode: identity is never only observed. The time is read only where there is an end. */
+  barred(context: { readonly now: number }): Refused | undefined {
+    return this.endsAt === Infinity && this.ended === undefined ? undefined : overdue(this.standing(context.now))
+  }
+
+  /** The same, at this moment: a decision may have taken its time. */
+  barredBy(clock: Clock): Refused | undefined {
+    return this.endsAt === Infinity && this.ended === undefined ? undefined : overdue(this.standing(clock.now()))
   }
 
   /** Whether one more `gate:denied` may be sent: those events are limited themselves. */
@@ -149,6 +153,10 @@ export class PeerState {
     for (const context of unsettled ?? []) context.settle({ outcome: 'unacked' })
     for (const closer of closers ?? []) call(closer, failed)
   }
+}
+
+function overdue(code: Code | undefined): Refused | undefined {
+  return code === undefined ? undefined : { error: new Denied(code), policy: 'gate' }
 }
 
 function call(fn: () => unknown, failed: (error: unknown) => void): void {

@@ -115,7 +115,7 @@ export class Revocations {
       try {
         return Promise.resolve(operation?.())
       } catch (error) {
-        return Promise.reject(error as Error)
+        return Promise.reject(error instanceof Error ? error : new Error('the store threw', { cause: error }))
       }
     })
     try {

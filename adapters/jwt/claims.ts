@@ -1,12 +1,18 @@
 import type { Principal } from '../../lib/principal.ts'
+import { canonicalTokenId } from '../../lib/revocation.ts'
 import { refuse } from './refuse.ts'
+import type { Unproved } from './token.ts'
 
 /** What a token must say besides being well signed. */
 export interface Expected {
   readonly issuer: string
-  readonly audience: string
+  /** Any of them will do. */
+  readonly audiences: readonly string[]
+  /** As RFC 7515 4.1.9 compares it: in small letters, without `application/`. */
+  readonly typ: string | undefined
   readonly subjectClaim: string
   readonly clockToleranceMs: number
+  readonly maxAgeMs: number | undefined
 }
 
 /** What a verified token proves, and when. */
@@ -28,21 +34,38 @@ const CONTROL = /[\u0000-\u001f\u007f-\u009f]/
  *
  * @throws Denied for a claim that is missing, of a wrong shape, or not as expected
  */
-export function proofOf(claims: Record<string, unknown>, { issuer, audience, subjectClaim, clockToleranceMs }: Expected): Proof {
+export function proofOf({ token, claims }: Unproved, { issuer, audiences, subjectClaim, clockToleranceMs, maxAgeMs }: Expected): Proof {
   if (claims['iss'] !== issuer) refuse('another issuer')
-  if (!audiencesOf(claims['aud']).includes(audience)) refuse('another audience')
+  const named = audiencesOf(claims['aud'])
+  if (!audiences.some((audience) => named.includes(audience))) refuse('another audience')
   const subject = identifier(claims, subjectClaim)
   if (subject === undefined) return refuse(`no ${subjectClaim}`)
   if (subjectClaim !== 'sub') identifier(claims, 'sub')
-  const tokenId = identifier(claims, 'jti')
+  const tokenId = identifier(claims, 'jti') ?? canonicalTokenId(token)
   const factors = factorsOf(claims['amr'])
-  seconds(claims, 'iat')
+  const { notBeforeMs, expiresAtMs } = lifeOf(claims, clockToleranceMs, maxAgeMs)
+  const principal: Principal = { subject, issuer, claims: freeze(claims), expiresAtMs, tokenId, factors }
+  return { principal: Object.freeze(principal), notBeforeMs, expiresAtMs }
+}
+
+function lifeOf(claims: Record<string, unknown>, clockToleranceMs: number, maxAgeMs: number | undefined): { readonly notBeforeMs: number; readonly expiresAtMs: number } {
+  const iat = seconds(claims, 'iat')
   const exp = seconds(claims, 'exp')
   if (exp === undefined) return refuse('no exp')
-  const expiresAtMs = exp * 1_000 + clockToleranceMs
-  const notBeforeMs = (seconds(claims, 'nbf') ?? 0) * 1_000 - clockToleranceMs
-  const principal: Principal = { subject, issuer, claims: freeze(claims), expiresAtMs, ...(tokenId === undefined ? {} : { tokenId }), factors }
-  return { principal: Object.freeze(principal), notBeforeMs, expiresAtMs }
+  const nbf = seconds(claims, 'nbf') ?? 0
+  if (maxAgeMs === undefined) return { notBeforeMs: nbf * 1_000 - clockToleranceMs, expiresAtMs: exp * 1_000 + clockToleranceMs }
+  if (iat === undefined) return refuse('no iat')
+  return { notBeforeMs: Math.max(nbf, iat) * 1_000 - clockToleranceMs, expiresAtMs: Math.min(exp * 1_000, iat * 1_000 + maxAgeMs) + clockToleranceMs }
+}
+
+/** @throws Denied for a header without the type that is asked for */
+export function checkType(typ: unknown, expected: string): void {
+  if (typeof typ !== 'string' || mediaType(typ) !== expected) refuse('another type')
+}
+
+/** RFC 7515 4.1.9: `application/` may be left out, and the case of letters says nothing. */
+export function mediaType(typ: string): string {
+  return typ.toLowerCase().replace(/^application\/(?=[^/]+$)/, '')
 }
 
 /** @returns the principal, where the time of its token has come and is not over */

@@ -1,17 +1,10 @@
-import { createPublicKey, webcrypto } from 'node:crypto'
-import type { JsonWebKey, KeyObject } from 'node:crypto'
+import { createPublicKey, createSecretKey, KeyObject } from 'node:crypto'
+import type { JsonWebKey, webcrypto } from 'node:crypto'
 import { types } from 'node:util'
 import { ConfigError } from '../../lib/errors.ts'
 import { describe } from '../../lib/policy.ts'
-
-const HMAC = ['HS256', 'HS384', 'HS512'] as const
-const RSA = ['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512'] as const
-const EC = { 'P-256': 'ES256', 'P-384': 'ES384', 'P-521': 'ES512' } as const
-
-/** Signature algorithms of RFC 7518 3.1 and RFC 8037 3.1 that can be asked for. `none` is not one of them. */
-export type JwtAlgorithm = (typeof HMAC)[number] | (typeof RSA)[number] | (typeof EC)[keyof typeof EC] | 'EdDSA'
-
-const ALGORITHMS: readonly string[] = [...HMAC, ...RSA, ...Object.values(EC), 'EdDSA']
+import { ALGORITHMS, EC, hashBits, HMAC, RSA } from './algorithms.ts'
+import type { JwtAlgorithm } from './algorithms.ts'
 
 /** What the signature of a token is checked with. */
 export type JwtKey =
@@ -19,26 +12,47 @@ export type JwtKey =
       /** A secret shared with the issuer: text, bytes, or a secret `KeyObject`. At least as long as the hash: 32, 48 or 64 bytes. */
       readonly secret: string | Uint8Array | KeyObject
       readonly publicKey?: never
+      readonly jwksUri?: never
     }
   | {
       /** The issuer's public key: JWK, PEM, `KeyObject` or `CryptoKey`. */
       readonly publicKey: JsonWebKey | string | KeyObject | webcrypto.CryptoKey
       readonly secret?: never
+      readonly jwksUri?: never
+    }
+  | {
+      /** Where the issuer publishes its public keys (RFC 7517 5): `https:`, or `http:` on the loopback. */
+      readonly jwksUri: string | URL
+      readonly secret?: never
+      readonly publicKey?: never
     }
 
-/** The algorithms that are accepted, and the key for each. */
-export interface Verification {
+/** The keys of one issuer. What a token is checked with comes from here alone, never from the token. */
+export interface Keys {
+  /** The algorithms that are accepted. */
   readonly algorithms: readonly JwtAlgorithm[]
-  keyOf(algorithm: JwtAlgorithm): Promise<webcrypto.CryptoKey> | webcrypto.CryptoKey | KeyObject
+  /**
+   * The key for a token of this algorithm; a promise while the issuer is being asked.
+   *
+   * @throws Denied when there is none, or when the issuer does not answer
+   */
+  find(algorithm: JwtAlgorithm, kid: unknown, now: number): KeyObject | Promise<KeyObject>
+  /** Whether a key that was found earlier still counts. */
+  holds(key: KeyObject, now: number): boolean
+}
+
+/** A key and what it is fit for. The first algorithm is the usual one of its kind. */
+export interface FitKey {
+  readonly key: KeyObject
+  readonly algorithms: readonly JwtAlgorithm[]
 }
 
 /** Checks the key against the algorithms, and imports it. @throws ConfigError for a key that is weak, or of another kind than the algorithms */
-export function verification({ secret, publicKey }: { readonly secret?: unknown; readonly publicKey?: unknown }, algorithms: readonly JwtAlgorithm[] | undefined): Verification {
-  if ((secret === undefined) === (publicKey === undefined)) throw new ConfigError('jwt takes either `secret`, for HS256, HS384 and HS512, or `publicKey`, for all other algorithms.')
+export function configuredKey({ secret, publicKey }: { readonly secret?: unknown; readonly publicKey?: unknown }, algorithms: readonly JwtAlgorithm[] | undefined): Keys {
   return secret === undefined ? withPublicKey(publicKey, algorithms) : withSecret(secret, algorithms)
 }
 
-function withSecret(secret: unknown, given: readonly JwtAlgorithm[] | undefined): Verification {
+function withSecret(secret: unknown, given: readonly JwtAlgorithm[] | undefined): Keys {
   const bytes = secretBytes(secret)
   const algorithms = chosen(given, HMAC, 'a secret', 'With RS, PS, ES and EdDSA give the issuer’s `publicKey`.')
   for (const algorithm of algorithms) {
@@ -47,8 +61,7 @@ function withSecret(secret: unknown, given: readonly JwtAlgorithm[] | undefined)
       throw new ConfigError(`jwt: the secret has ${bytes.byteLength} bytes, and ${algorithm} needs at least ${needed} (RFC 7518 3.2). Make one with randomBytes(${needed}).`)
     }
   }
-  const keys = new Map(algorithms.map((algorithm) => [algorithm, importSecret(bytes, algorithm)]))
-  return { algorithms, keyOf: (algorithm) => keys.get(algorithm)! }
+  return only(createSecretKey(bytes), algorithms)
 }
 
 function secretBytes(secret: unknown): Uint8Array {
@@ -63,37 +76,23 @@ function secretBytes(secret: unknown): Uint8Array {
   return Buffer.from(secret, 'utf8')
 }
 
-/** jose would import the bytes of a secret again for each token. */
-function importSecret(bytes: Uint8Array, algorithm: JwtAlgorithm): Promise<webcrypto.CryptoKey> {
-  return webcrypto.subtle.importKey('raw', bytes, { name: 'HMAC', hash: `SHA-${hashBits(algorithm)}` }, false, ['verify'])
+function withPublicKey(given: unknown, algorithms: readonly JwtAlgorithm[] | undefined): Keys {
+  const { key, algorithms: possible } = publicKeyOf(given)
+  return only(key, chosen(algorithms, possible, 'this public key', 'HS256, HS384 and HS512 take a `secret`.'))
 }
 
-function hashBits(algorithm: JwtAlgorithm): number {
-  return Number(algorithm.slice(2))
-}
-
-function withPublicKey(given: unknown, algorithms: readonly JwtAlgorithm[] | undefined): Verification {
-  if (types.isCryptoKey(given)) return withKey(given, algorithmsOfCryptoKey(given), algorithms)
-  const jwk = isJwk(given) ? given : undefined
-  const key = publicKeyOf(given)
-  let possible = algorithmsOfKey(key)
-  if (jwk?.['alg'] !== undefined) {
-    const alg = possible.find((algorithm) => algorithm === jwk['alg'])
-    if (alg === undefined) throw new ConfigError(`jwt: \`publicKey\` is a JWK whose "alg" is ${JSON.stringify(jwk['alg'])}, which is none of ${possible.join(', ')}.`)
-    possible = [alg]
-  }
-  return withKey(key, possible, algorithms)
-}
-
-function withKey(key: KeyObject | webcrypto.CryptoKey, possible: readonly JwtAlgorithm[], given: readonly JwtAlgorithm[] | undefined): Verification {
-  const algorithms = chosen(given, possible, 'this public key', 'HS256, HS384 and HS512 take a `secret`.')
-  // jose imports a KeyObject once for each algorithm, and remembers what came of it.
-  return { algorithms, keyOf: () => key }
+/** One key for all tokens, whatever `kid` they name. */
+function only(key: KeyObject, algorithms: readonly JwtAlgorithm[]): Keys {
+  return { algorithms, find: () => key, holds: () => true }
 }
 
 /** The algorithms as given, where the key is fit for all of them; by default the first it is fit for. */
 function chosen(given: readonly JwtAlgorithm[] | undefined, possible: readonly JwtAlgorithm[], key: string, instead: string): readonly JwtAlgorithm[] {
-  if (given === undefined) return [possible[0]!]
+  return given === undefined ? [possible[0]!] : checkedAlgorithms(given, possible, key, instead)
+}
+
+/** @throws ConfigError for what is no list of algorithms, or for one that is not possible */
+export function checkedAlgorithms(given: readonly JwtAlgorithm[], possible: readonly JwtAlgorithm[], key: string, instead: string): readonly JwtAlgorithm[] {
   if (!isList(given) || given.length === 0) throw new ConfigError("jwt: `algorithms` is a list, such as ['HS256']. Leave it out for the usual algorithm of the key.")
   for (const algorithm of given) {
     if (!ALGORITHMS.includes(algorithm)) throw new ConfigError(`jwt: unknown algorithm ${JSON.stringify(algorithm)}. The algorithms are ${ALGORITHMS.join(', ')}.`)
@@ -107,23 +106,35 @@ function isList(value: readonly JwtAlgorithm[]): boolean {
   return Array.isArray(value)
 }
 
-function publicKeyOf(given: unknown): KeyObject {
+/** Imports a public key in any of its forms. @throws ConfigError for one that is private, weak, or not for signatures */
+export function publicKeyOf(given: unknown): FitKey {
+  if (types.isCryptoKey(given)) return fitCryptoKey(given)
+  const key = imported(given)
+  const algorithms = algorithmsOf(key)
+  const alg: unknown = isJwk(given) ? given['alg'] : undefined
+  if (alg === undefined) return { key, algorithms }
+  const named = algorithms.find((algorithm) => algorithm === alg)
+  if (named === undefined) throw new ConfigError(`jwt: \`publicKey\` is a JWK whose "alg" is ${JSON.stringify(alg)}, which is none of ${algorithms.join(', ')}.`)
+  return { key, algorithms: [named] }
+}
+
+function imported(given: unknown): KeyObject {
   if (types.isKeyObject(given)) {
     if (given.type !== 'public') throw new ConfigError(`jwt: \`publicKey\` is a ${given.type} key. ${given.type === 'secret' ? 'Give it as `secret`.' : NOT_PRIVATE}`)
     return given
   }
   if (isJwk(given)) {
     checkJwk(given)
-    return imported(() => createPublicKey({ key: given, format: 'jwk' }))
+    return read(() => createPublicKey({ key: given, format: 'jwk' }))
   }
   if (typeof given !== 'string') throw new ConfigError(`jwt: \`publicKey\` is a JWK, PEM, KeyObject or CryptoKey; got ${describeKey(given)}.`)
   if (/PRIVATE KEY-----/.test(given)) throw new ConfigError(`jwt: \`publicKey\` is a private key. ${NOT_PRIVATE}`)
-  return imported(() => createPublicKey(given))
+  return read(() => createPublicKey(given))
 }
 
 const NOT_PRIVATE = 'Give the public one: who only checks signatures has no use for what makes them.'
 
-function imported(make: () => KeyObject): KeyObject {
+function read(make: () => KeyObject): KeyObject {
   try {
     return make()
   } catch (cause) {
@@ -143,10 +154,10 @@ function checkJwk(jwk: JsonWebKey): void {
   if (operations !== undefined && !(Array.isArray(operations) && operations.includes('verify'))) throw new ConfigError('jwt: `publicKey` is a JWK whose "key_ops" do not include "verify".')
 }
 
-function algorithmsOfKey(key: KeyObject): readonly JwtAlgorithm[] {
+function algorithmsOf(key: KeyObject): readonly JwtAlgorithm[] {
   const { asymmetricKeyType: type, asymmetricKeyDetails: details } = key
   if (type === 'rsa') {
-    checkModulus(details?.modulusLength)
+    checkRsa(details?.modulusLength, details?.publicExponent)
     return RSA
   }
   if (type === 'ec') return [curve({ prime256v1: 'P-256', secp384r1: 'P-384', secp521r1: 'P-521' }[details?.namedCurve ?? ''] ?? details?.namedCurve)]
@@ -155,17 +166,17 @@ function algorithmsOfKey(key: KeyObject): readonly JwtAlgorithm[] {
 }
 
 /** A CryptoKey is bound to one algorithm when it is made. */
-function algorithmsOfCryptoKey(key: webcrypto.CryptoKey): readonly JwtAlgorithm[] {
-  if (key.type !== 'public') throw new ConfigError(`jwt: \`publicKey\` is a ${key.type} key. ${key.type === 'secret' ? 'Give it as `secret`.' : NOT_PRIVATE}`)
-  if (!key.usages.includes('verify')) throw new ConfigError('jwt: `publicKey` is a CryptoKey whose usages do not include "verify".')
-  const { name, hash, namedCurve, modulusLength } = key.algorithm as { name: string; hash?: { name: string }; namedCurve?: string; modulusLength?: number }
-  if (name === 'ECDSA') return [curve(namedCurve)]
-  if (name === 'Ed25519') return ['EdDSA']
-  const bits = hash?.name.replace('SHA-', '')
-  const algorithm = RSA.find((each) => each === `${name === 'RSA-PSS' ? 'PS' : 'RS'}${bits}`)
-  if ((name !== 'RSA-PSS' && name !== 'RSASSA-PKCS1-v1_5') || algorithm === undefined) throw new ConfigError(`jwt: \`publicKey\` is a CryptoKey for ${name}${bits === undefined ? '' : ` with SHA-${bits}`}, which is not for tokens.`)
-  checkModulus(modulusLength)
-  return [algorithm]
+function fitCryptoKey(given: webcrypto.CryptoKey): FitKey {
+  if (given.type !== 'public') throw new ConfigError(`jwt: \`publicKey\` is a ${given.type} key. ${given.type === 'secret' ? 'Give it as `secret`.' : NOT_PRIVATE}`)
+  if (!given.usages.includes('verify')) throw new ConfigError('jwt: `publicKey` is a CryptoKey whose usages do not include "verify".')
+  const { name, hash } = given.algorithm as { name: string; hash?: { name: string } }
+  const key = KeyObject.from(given)
+  const algorithms = algorithmsOf(key)
+  if (hash === undefined) return { key, algorithms }
+  const bits = hash.name.replace('SHA-', '')
+  const algorithm = algorithms.find((each) => each === `${name === 'RSA-PSS' ? 'PS' : 'RS'}${bits}`)
+  if (algorithm === undefined) throw new ConfigError(`jwt: \`publicKey\` is a CryptoKey for ${name} with SHA-${bits}, which is not for tokens.`)
+  return { key, algorithms: [algorithm] }
 }
 
 function curve(name: string | undefined): JwtAlgorithm {
@@ -174,9 +185,10 @@ function curve(name: string | undefined): JwtAlgorithm {
   return algorithm
 }
 
-/** RFC 7518 3.3 and 3.5. */
-function checkModulus(bits: number | undefined): void {
+/** RFC 7518 3.3 and 3.5. With the exponent 1 everybody can sign. */
+function checkRsa(bits: number | undefined, exponent: bigint | undefined): void {
   if (bits === undefined || bits < 2_048) throw new ConfigError(`jwt: \`publicKey\` is an RSA key of ${bits} bits. It takes at least 2,048.`)
+  if (exponent === undefined || exponent < 3n) throw new ConfigError(`jwt: \`publicKey\` is an RSA key whose exponent is ${exponent}, which protects nothing. It is 65,537 in almost every key.`)
 }
 
 /** Says what was given, and nothing of what it holds. */

@@ -10,10 +10,14 @@ const COMPACT = /^[\w-]+\.[\w-]+\.[\w-]+$/
 /** JSON strings, told apart by whether a colon follows: those are the names of members. */
 const STRINGS = /"(?:[^"\\]|\\.)*"(\s*:)?/g
 
-/** The parts of a token that has the form of one. Nothing of it is proved. */
-export interface Compact {
-  readonly header: string
-  readonly payload: string
+/** What a token in its only spelling says. Nothing of it is proved. */
+export interface Unproved {
+  readonly token: string
+  readonly header: Record<string, unknown>
+  readonly claims: Record<string, unknown>
+  /** What was signed: header and payload, with the dot between them. */
+  readonly input: string
+  readonly signature: Uint8Array
 }
 
 /** To be asked before anything else looks at a token. */
@@ -21,12 +25,17 @@ export function checkLength(token: string): void {
   if (token.length > MAX_LENGTH) refuse(`longer than ${MAX_LENGTH} characters`)
 }
 
-/** @throws Denied for anything that is not one compact JWS in its only spelling */
-export function splitToken(token: string): Compact {
+/** @throws Denied for anything that is not one compact JWS of two JSON objects */
+export function splitToken(token: string): Unproved {
   if (!COMPACT.test(token)) refuse('not a compact JWS')
   const [header, payload, signature] = token.split('.') as [string, string, string]
-  decode(signature, 'signature')
-  return { header, payload }
+  return {
+    token,
+    header: parsePart(header, 'header'),
+    claims: parsePart(payload, 'payload'),
+    input: token.slice(0, token.lastIndexOf('.')),
+    signature: decode(signature, 'signature'),
+  }
 }
 
 /**
@@ -34,7 +43,7 @@ export function splitToken(token: string): Compact {
  *
  * @throws Denied when it is not canonical base64url, UTF-8 and JSON, holds a name twice (RFC 7519 4), or is deeper or wider than a payload may be
  */
-export function parsePart(part: string, what: string): Record<string, unknown> {
+function parsePart(part: string, what: string): Record<string, unknown> {
   const bytes = decode(part, what)
   if (!isUtf8(bytes)) refuse(`the ${what} is not UTF-8`)
   const text = bytes.toString('utf8')

@@ -153,7 +153,7 @@ export class EventStage {
     if (lane !== undefined) lane.busy = true
     void verdict.then((late) => {
       // The time of its credential may have come while it was being decided.
-      if (socket.connected) this.#conclude(socket, state, plan, context, packet, late ?? state.barred(this.#core.clock) ?? changed(state, context))
+      if (socket.connected) this.#conclude(socket, state, plan, context, packet, late ?? state.barredBy(this.#core.clock) ?? changed(state, context))
       else context.settle({ outcome: 'unacked' })
       lane?.release()
     })
@@ -285,7 +285,7 @@ export class EventStage {
     const state = this.#peers.get(socket)!
     const size = measure(payloadOf(packet), state.plan.limits)
     // An answer says something, too: nobody whose credential is over gives one.
-    const barred = state.barred(this.#core.clock)
+    const barred = state.barredBy(this.#core.clock)
     const refused = barred ?? (size < 0 ? { error: breach(size), policy: 'limits' } : undefined)
     if (refused !== undefined) {
       const context = this.#unknown(socket, 'ack')

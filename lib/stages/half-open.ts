@@ -96,7 +96,9 @@ export class HalfOpen {
     const { headers = {}, url = '' } = connection.request ?? {}
     const handshake = { headers, url, time: '', address: silent.address, xdomain: false, secure: false, issued: 0, query: {}, auth: {} }
     const context = new ConnectContext(this.#core, '/', handshake, connection.request ?? undefined, 'connect', new PeerState(silent.address, undefined as never))
-    this.#core.refused(context, { error: new Denied(code, undefined, reason), policy: 'gate' })
+    const enforced = this.#core.settings.mode !== 'observe'
+    this.#core.refused(context, { error: new Denied(code, undefined, reason), policy: 'gate' }, enforced)
+    if (!enforced) return
     try {
       connection.close(true)
     } catch (error) {

@@ -81,7 +81,7 @@ export class JoinStage {
     const joined = Promise.all(verdicts as Promise<Verdict>[]).then((late) => {
       const index = late.findIndex((verdict) => verdict !== undefined)
       if (index !== -1) throw this.#denied(contexts[index]!, late[index]!, contexts)
-      const over = state.barred(this.#core.clock)
+      const over = state.barredBy(this.#core.clock)
       if (over !== undefined) throw this.#denied(contexts[0]!, over, contexts)
       // What was decided was decided about who it was then.
       if (state.facts !== facts) {

@@ -135,11 +135,16 @@ export class RenewalStage {
     const { lane } = state
     return new Promise((resolve, reject) => {
       lane.between(() => {
-        try {
-          resolve(run())
-        } catch (error) {
-          reject(error as Error)
-        }
+        // The handler of the event before begins on the next tick, and is to see who sent that.
+        lane.busy = true
+        process.nextTick(() => {
+          try {
+            resolve(run())
+          } catch (error) {
+            reject(error instanceof Error ? error : new Error('failed', { cause: error }))
+          }
+          lane.release()
+        })
       })
     })
   }
