@@ -126,12 +126,12 @@ export function lostRights(before: unknown, after: unknown): readonly Right[] {
   const lost = new Map<string, Right>()
   for (const { inverted, action, subject } of before.rules) {
     if (inverted === true) continue
-    for (const each of [action].flat()) {
-      for (const type of [subject].flat() as unknown[]) {
-        const name = typeof type === 'string' ? type : (type as { readonly name?: string }).name
-        if (name === undefined || lost.size >= MAX_TOLD || !before.can(each, type) || (isAbility(after) && after.can(each, type))) continue
-        lost.set(JSON.stringify([each, name]), { action: each, subject: name })
-      }
+    const actions: readonly string[] = [action].flat()
+    const types = [subject].flat() as readonly (string | { readonly name?: string })[]
+    for (const [each, type] of actions.flatMap((one) => types.map((other) => [one, other] as const))) {
+      const name = typeof type === 'string' ? type : type.name
+      if (name === undefined || lost.size >= MAX_TOLD || !before.can(each, type) || (isAbility(after) && after.can(each, type))) continue
+      lost.set(JSON.stringify([each, name]), { action: each, subject: name })
     }
   }
   return [...lost.values()]

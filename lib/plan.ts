@@ -276,7 +276,7 @@ function checkCookies(name: string, policies: readonly AnyPolicy[]): void {
   const cookie = policies.flatMap((policy) => policy[CARRIERS] ?? []).find((carrier) => carrier.kind === 'cookie' && carrier.dangerously !== true && !covered.includes(carrier.name))
   if (cookie === undefined) return
   throw new ConfigError(
-    `namespace ${name}: a credential is read from the cookie ${JSON.stringify(cookie.name)}, which browsers send whichever page connects. Declare use(csrf({ session: fromCookie(${JSON.stringify(cookie.name)}), ... })), or decline it with fromCookie(${JSON.stringify(cookie.name)}, { dangerouslyWithoutCsrf: true }).`,
+    `namespace ${name}: a credential is read from the cookie ${JSON.stringify(cookie.name)}, which browsers send whichever page connects. Declare use(csrf({ session: fromCookie(${JSON.stringify(cookie.name)}), ... })), or decline it where the cookie is named, with dangerouslyWithoutCsrf: true.`,
   )
 }
 

@@ -125,11 +125,11 @@ export class ConnectStage {
     }
     own.run = (socket, done) => this.#run(namespace, socket, done)
     own._doConnect = (socket, done) => {
-      this.#forget(socket.client, namespace)
       // The application's middleware took its time: what was proved may be over, or revoked.
       const code = this.#gate.stateOf(socket).standing(this.#core.clock.now())
       if (code !== undefined) return this.#turnAway(socket, code)
       this.#halfOpen.remove(socket.client.conn)
+      this.#forget(socket.client, namespace)
       inherited(namespace, '_doConnect').call(namespace, socket, done)
     }
     // Own already where Socket.IO cleans up empty children. It does so by name, which may stand for another child by now.
