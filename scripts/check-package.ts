@@ -64,14 +64,14 @@ async function install(folder: string, tarball: string): Promise<void> {
   }
   await writeFile(join(folder, 'package.json'), '{ "private": true }\n')
   // The required peers are left to npm, as they are for a user who types `npm install portcullis`.
-  const used = ['socket.io-client', '@types/node', 'zod', ...optionalPeers].map((name) => `${name}@${manifest.devDependencies[name]}`)
+  const used = ['@types/node', 'zod', ...optionalPeers].map((name) => `${name}@${manifest.devDependencies[name]}`)
   const compilers = Object.entries(COMPILERS).map(([alias, range]) => `${alias}@npm:typescript@${range}`)
   await npm(folder, 'install', '--prefer-offline', '--no-package-lock', tarball, ...used, ...compilers)
 }
 
 async function withoutOptionalPeers(folder: string): Promise<void> {
   for (const name of optionalPeers) await rename(join(folder, 'node_modules', name), join(folder, `without-${name.replace('/', '-')}`))
-  const names = [...publicNames.keys()].filter((name) => !name.includes('/adapters/'))
+  const names = [...publicNames.keys()].filter((name) => !/^portcullis\/(?:adapters|client)/.test(name))
   await node(join(folder, 'esm'), '--input-type=module', '-e', names.map((name) => `await import('${name}')`).join('\n'))
   await node(join(folder, 'cjs'), '-e', names.map((name) => `require('${name}')`).join('\n'))
 }

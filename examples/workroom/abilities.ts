@@ -2,7 +2,7 @@ import { AbilityBuilder, createMongoAbility, subject, type MongoAbility } from '
 import { permittedFieldsOf } from '@casl/ability/extra'
 import { z } from 'zod'
 
-type Action = 'enter' | 'read' | 'comment' | 'update'
+type Action = 'enter' | 'read' | 'comment' | 'update' | 'wipe' | 'exclude'
 type Subject = 'Workroom' | 'Document' | 'Person' | 'Profile'
 export type WorkroomAbility = MongoAbility<[Action, Subject | object]>
 
@@ -21,9 +21,15 @@ export function abilitiesFor(claims: unknown): WorkroomAbility {
   can('update', 'Profile')
   can(['read', 'comment'], 'Document', { tenant })
   if (role !== 'viewer') can('update', 'Document', { tenant })
+  if (role !== 'admin') {
+    can('read', 'Person', publicFields, { tenant })
+    return build()
+  }
   // Without a list of fields the rule covers all of them: e-mail and hourly rate too.
-  if (role === 'admin') can('read', 'Person', { tenant })
-  else can('read', 'Person', publicFields, { tenant })
+  can('read', 'Person', { tenant })
+  can('wipe', 'Document', { tenant })
+  // Nobody is left to let in an admin who was shut out.
+  can('exclude', 'Person', { tenant, role: { $ne: 'admin' } })
   return build()
 }
 

@@ -33,12 +33,15 @@ export const workroom = contract({
   events: {
     'doc:open': { data: z.strictObject({ id: Id }), reply: OpenDocument },
     'doc:edit': { data: z.strictObject({ id: Id, text: z.string().max(20_000) }), reply: z.object({ version: z.int() }) },
+    'doc:wipe': { data: z.strictObject({ id: Id }), reply: z.object({ version: z.int() }) },
     'doc:typing': { data: z.strictObject({ id: Id }) },
     'chat:send': { data: z.strictObject({ id: Id, text: z.string().min(1).max(500) }), reply: ChatMessage },
     'profile:save': {
       data: z.strictObject({ status: z.string().max(40) }),
       reply: z.object({ id: Id, name: Name, role: z.string(), status: z.string() }),
     },
+    'person:revoke': { data: z.strictObject({ id: Id }), reply: z.object({ closed: z.int() }) },
+    'person:reinstate': { data: z.strictObject({ id: Id }), reply: z.object({ reinstated: z.boolean() }) },
   },
   deliveries: {
     'doc:changed': { data: z.object({ id: Id, text: z.string(), version: z.int(), by: Name }) },

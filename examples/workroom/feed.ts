@@ -1,4 +1,5 @@
 import type { Request, Response } from 'express'
+import type { Decision } from 'portcullis'
 
 /** One decision of the gate, as the page shows it. */
 export interface FeedEntry {
@@ -11,6 +12,19 @@ export interface FeedEntry {
   readonly policy?: string | undefined
   readonly subject?: string | undefined
   readonly id?: string | undefined
+}
+
+export function entryOf({ at, stage, event, room, namespace, outcome, code, policy, subject, id }: Decision): FeedEntry {
+  return {
+    at: new Date(at).toISOString(),
+    stage,
+    what: event ?? room ?? namespace ?? 'HTTP',
+    outcome,
+    code,
+    policy,
+    subject,
+    id: outcome === 'admitted' ? undefined : id,
+  }
 }
 
 const maxKept = 100

@@ -1,9 +1,10 @@
 import { randomUUID } from 'node:crypto'
 import { createServer, type Server as HttpServer } from 'node:http'
 import { fileURLToPath } from 'node:url'
-import express, { type Express } from 'express'
-import { Server, type DefaultEventsMap } from 'socket.io'
+import express, { type Express, type Request } from 'express'
+import { Server, type DefaultEventsMap, type Socket } from 'socket.io'
 import { createData, type Account, type ChatMessage, type WorkroomData } from './data.ts'
+import { SignIns } from './sign-ins.ts'
 import { issueToken, subjectOf } from './tokens.ts'
 
 interface SocketData {
@@ -12,12 +13,21 @@ interface SocketData {
 }
 
 export type WorkroomServer = Server<DefaultEventsMap, DefaultEventsMap, DefaultEventsMap, SocketData>
+export type WorkroomSocket = Socket<DefaultEventsMap, DefaultEventsMap, DefaultEventsMap, SocketData>
+
+export interface WorkroomOptions {
+  /** The key tokens are signed with. */
+  readonly secret: Uint8Array
+  /** Which account a socket speaks for. By default that of the token it has brought, which is verified here. */
+  readonly identify?: ((socket: WorkroomSocket) => string) | undefined
+}
 
 export interface Workroom {
   readonly app: Express
   readonly httpServer: HttpServer
   readonly io: WorkroomServer
   readonly data: WorkroomData
+  readonly signIns: SignIns
   close(): Promise<void>
 }
 
@@ -25,8 +35,9 @@ export interface Workroom {
  * The application as its team wrote it, long before it heard of a gate: Express for the page and the sign-in, Socket.IO
  * for everything live. It works, and it trusts its own page.
  */
-export function createWorkroom({ secret }: { readonly secret: Uint8Array }): Workroom {
+export function createWorkroom({ secret, identify }: WorkroomOptions): Workroom {
   const data = createData()
+  const signIns = new SignIns()
   const { accounts, documents, messages } = data
   const app = express()
   const httpServer = createServer(app)
@@ -49,18 +60,37 @@ export function createWorkroom({ secret }: { readonly secret: Uint8Array }): Wor
   })
 
   // A demonstration: whoever asks is who they say. The page says so as well.
-  app.post('/login', async (request, response) => {
+  const claimed = (request: Request): Account | undefined => {
     const { user } = (request.body ?? {}) as { user?: unknown }
-    const account = typeof user === 'string' ? accounts.get(user) : undefined
-    if (account === undefined) {
-      response.status(401).json({ message: 'No such account' })
-      return
-    }
+    return typeof user === 'string' ? accounts.get(user) : undefined
+  }
+
+  // For pages: a session over HTTP.
+  app.post('/login', (request, response) => {
+    const account = claimed(request)
+    if (account === undefined) return void response.status(401).json({ message: 'No such account' })
+    signIns.begin(request, response, account.id)
+    response.status(204).end()
+  })
+
+  app.post('/logout', (request, response) => {
+    const account = claimed(request)
+    if (account !== undefined) signIns.end(request, response, account.id)
+    response.status(204).end()
+  })
+
+  // For programs: a token to connect with.
+  app.post('/token', async (request, response) => {
+    const account = claimed(request)
+    if (account === undefined) return void response.status(401).json({ message: 'No such account' })
     response.json({ token: await issueToken(secret, account) })
   })
 
+  const accountOf = async (socket: WorkroomSocket): Promise<string | undefined> =>
+    identify === undefined ? subjectOf(secret, (socket.handshake.auth as { token: string }).token) : identify(socket)
+
   io.use((socket, next) => {
-    subjectOf(secret, (socket.handshake.auth as { token: string }).token).then(
+    accountOf(socket).then(
       (id) => {
         const user = accounts.get(id ?? '')
         if (user === undefined) return next(new Error('No such account'))
@@ -106,6 +136,16 @@ export function createWorkroom({ secret }: { readonly secret: Uint8Array }): Wor
       ack({ version: document.version })
     })
 
+    // The page shows the button to admins only.
+    socket.on('doc:wipe', ({ id }: { id: string }, ack: (wiped: unknown) => void) => {
+      const document = documents.get(id)
+      if (document === undefined) return
+      document.text = ''
+      document.version += 1
+      socket.to(`doc:${id}`).emit('doc:changed', { id, text: '', version: document.version, by: user.name })
+      ack({ version: document.version })
+    })
+
     socket.on('doc:typing', ({ id }: { id: string }) => {
       socket.to(`doc:${id}`).emit('doc:typing', { id, by: user.name })
     })
@@ -141,5 +181,5 @@ export function createWorkroom({ secret }: { readonly secret: Uint8Array }): Wor
     httpServer.closeAllConnections()
     await closed
   }
-  return { app, httpServer, io, data, close }
+  return { app, httpServer, io, data, signIns, close }
 }

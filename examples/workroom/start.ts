@@ -1,8 +1,10 @@
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
+import { DemoAuthenticators } from './authenticators.ts'
+import { serveCompanion } from './companion.ts'
 import { DecisionFeed } from './feed.ts'
 import { guardWorkroom } from './gate.ts'
-import { createWorkroom } from './server.ts'
+import { createWorkroom, type WorkroomSocket } from './server.ts'
 
 export interface StartOptions {
   readonly host: string
@@ -11,23 +13,35 @@ export interface StartOptions {
   readonly guarded: boolean
   /** Origins the page may come from; by default those of a browser on this machine. */
   readonly origins?: readonly string[]
+  /** How long a connection of the page is good for, until it is refreshed. Default two minutes, so that it can be watched. */
+  readonly lifeMs?: number
+  /** How long a connection that is over may still be refreshed. Default 20 seconds. */
+  readonly graceMs?: number
   /** Where the audit goes: one call per record. */
   readonly log?: (line: string) => void
 }
 
 /** Starts the workroom. Rejects when it cannot listen. */
 export async function startWorkroom(options: StartOptions): Promise<{ readonly url: string; close(): Promise<void> }> {
-  const { host, port, guarded, origins, log = () => {} } = options
+  const { host, port, guarded, origins, lifeMs = 120_000, graceMs = 20_000, log = () => {} } = options
   const secret = randomBytes(32)
-  const workroom = createWorkroom({ secret })
+  // Under the gate, who somebody is has been proved by the time the application asks.
+  const identify = (socket: WorkroomSocket): string => gate!.peerOf(socket).principal.subject
+  const workroom = createWorkroom({ secret, identify: guarded ? identify : undefined })
+  const gate = guarded ? putUnderGate() : undefined
+  serveCompanion(workroom.app)
 
-  if (guarded) {
+  function putUnderGate() {
     const feed = new DecisionFeed()
+    const authenticators = new DemoAuthenticators()
     workroom.app.get('/feed', feed.handle)
-    guardWorkroom(workroom.io, {
+    authenticators.serve(workroom.app, workroom.signIns)
+    return guardWorkroom(workroom, {
       secret,
-      documents: workroom.data.documents,
       origins: origins ?? [`http://127.0.0.1:${port}`, `http://localhost:${port}`],
+      lifeMs,
+      graceMs,
+      authenticators,
       onDecision: feed.push,
       log,
     })
@@ -35,5 +49,9 @@ export async function startWorkroom(options: StartOptions): Promise<{ readonly u
 
   workroom.httpServer.listen(port, host)
   await once(workroom.httpServer, 'listening')
-  return { url: `http://${host}:${port}`, close: workroom.close }
+  const close = async () => {
+    await workroom.close()
+    await gate?.close()
+  }
+  return { url: `http://${host}:${port}`, close }
 }

@@ -1,108 +1,25 @@
-import { once } from 'node:events'
-import { createServer, type AddressInfo } from 'node:net'
 import { fileURLToPath } from 'node:url'
 import { afterAll, afterEach, beforeAll, describe, expect } from '@jest/globals'
-import type { Browser, Page } from 'playwright-core'
-import { startWorkroom } from '../../examples/workroom/start.ts'
-import { browserTest, launch } from '../support/chromium.ts'
-
-type Workroom = Awaited<ReturnType<typeof startWorkroom>>
+import { browserTest } from '../support/chromium.ts'
+import { attack, closeBrowser, closeVisits, enter, heard, keepOpen, openDocument, refusal, say, signIn, start, visit, type Visit, type Workroom } from './workroom-page.ts'
 
 const screenshot = fileURLToPath(new URL('../../.artifacts/workroom.png', import.meta.url))
 
-let browser: Browser | undefined
 let guarded: Workroom
 let bare: Workroom
-/** Visits of the test that is running. */
-let visits: Visit[] = []
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  await once(server, 'close')
-  return port
-}
-
-const start = async (withGate: boolean) => startWorkroom({ host: '127.0.0.1', port: await freePort(), guarded: withGate })
 
 beforeAll(async () => {
-  guarded = await start(true)
-  bare = await start(false)
+  guarded = await start()
+  bare = await start({ guarded: false })
 })
 
-afterEach(async () => {
-  const errors = visits.flatMap((visitor) => visitor.errors)
-  await Promise.all(visits.map(({ page }) => page.context().close()))
-  visits = []
-  expect(errors).toEqual([])
-})
+afterEach(async () => expect(await closeVisits()).toEqual([]))
 
 afterAll(async () => {
-  await browser?.close()
+  await closeBrowser()
   await guarded.close()
   await bare.close()
 })
-
-interface Visit {
-  readonly page: Page
-  /** Everything that has come from Socket.IO, in the order it came. */
-  readonly received: string[]
-  /** What the page itself broke on; looked at after each test. */
-  readonly errors: Error[]
-}
-
-/** The workroom's page in a browser context of its own. */
-async function visit({ url }: Workroom): Promise<Visit> {
-  browser ??= await launch()
-  const context = await browser.newContext({ viewport: { width: 1_280, height: 900 } })
-  const page = await context.newPage()
-  const received: string[] = []
-  const errors: Error[] = []
-  page.on('pageerror', (error) => errors.push(error))
-  page.on('websocket', (socket) => socket.on('framereceived', ({ payload }) => received.push(String(payload))))
-  page.on('response', (response) => {
-    if (!response.url().includes('transport=polling')) return
-    response.text().then(
-      (body) => received.push(body),
-      // The body of a request the page has given up is gone.
-      () => {},
-    )
-  })
-  const visitor = { page, received, errors }
-  visits.push(visitor)
-  await page.goto(url)
-  await page.getByTestId('sign-in-ada').waitFor()
-  return visitor
-}
-
-async function signIn(page: Page, user: string): Promise<void> {
-  await page.getByTestId(`sign-in-${user}`).click()
-  await page.getByTestId(`person-${user}`).and(page.locator('[data-online=true]')).waitFor()
-}
-
-async function openDocument(page: Page, id: string): Promise<void> {
-  await page.getByTestId(`open-${id}`).click()
-  await page.locator(`#document[data-open="${id}"]`).waitFor()
-}
-
-async function enter(workroom: Workroom, user: string, documentId?: string): Promise<Visit> {
-  const visitor = await visit(workroom)
-  await signIn(visitor.page, user)
-  if (documentId !== undefined) await openDocument(visitor.page, documentId)
-  return visitor
-}
-
-const refusal = (page: Page, code: string) => page.locator(`[data-testid=refusal][data-code=${code}]`).first()
-
-/** Presses the button of an attack and reads the answer the page shows for it. */
-async function attack(page: Page, name: string) {
-  await page.getByTestId(`attack-${name}`).click()
-  const answer = page.getByTestId(`answer-${name}`)
-  await answer.and(page.locator('[data-verdict]:not([data-verdict=pending])')).waitFor()
-  return { verdict: await answer.getAttribute('data-verdict'), code: await answer.getAttribute('data-code'), words: await answer.innerText() }
-}
 
 describe('working in rooms', () => {
   browserTest('each kind of user opens a document of the own company, and is refused one of the other', async () => {
@@ -133,9 +50,8 @@ describe('working in rooms', () => {
     await ada.page.getByTestId('document-note').filter({ hasText: 'Changed by Erin Cole' }).waitFor()
     expect(await ada.page.getByTestId('document-text').inputValue()).toBe('Winter: everything works offline.')
 
-    await ada.page.getByTestId('chat-text').fill('Is winter realistic?')
-    await ada.page.getByTestId('chat-send').click()
-    await erin.page.getByTestId('chat-message').filter({ hasText: 'Is winter realistic?' }).waitFor()
+    await say(ada.page, 'Is winter realistic?')
+    await heard(erin.page, 'Is winter realistic?')
 
     // A later packet on the same socket: whatever was sent to Gus before it has arrived by now.
     await gus.page.getByTestId('document-text').fill('Three engineers.')
@@ -154,9 +70,8 @@ describe('working in rooms', () => {
     // Typing is announced by an event without an ack; its refusal comes as an event of its own.
     await viktor.page.getByTestId('refusal').filter({ hasText: 'doc:typing (no ack)' }).waitFor()
 
-    await viktor.page.getByTestId('chat-text').fill('May I have edit rights?')
-    await viktor.page.getByTestId('chat-send').click()
-    await ada.page.getByTestId('chat-message').filter({ hasText: 'May I have edit rights?' }).waitFor()
+    await say(viktor.page, 'May I have edit rights?')
+    await heard(ada.page, 'May I have edit rights?')
     expect(await ada.page.getByTestId('document-text').inputValue()).toBe(before)
     expect(ada.received.join()).not.toContain('cancelled')
   })
@@ -196,20 +111,23 @@ describe('what an attacker would try', () => {
     ['missing-ack', 'INTERNAL', 'event', 'doc:open'],
     ['unknown-namespace', 'UNKNOWN_NAMESPACE', 'connect', '/ops'],
     ['forged-token', 'UNAUTHENTICATED', 'connect', '/'],
+    ['spent-ticket', 'UNAUTHENTICATED', 'connect', '/'],
+    ['foreign-refresh', 'UNAUTHENTICATED', 'connect', '/'],
+    ['unproved-wipe', 'FORBIDDEN', 'event', 'doc:wipe'],
   ]
 
   // A workroom and a page of their own, so that what the feed shows is their doing.
   let target: Workroom
   let erin: Visit | undefined
   beforeAll(async () => {
-    target = await start(true)
+    target = await start()
   })
   afterAll(() => target.close())
 
   browserTest.each(refused)('%s is refused with %s, and shown with its id and in the feed of decisions', async (name, code, stage, what) => {
     erin ??= await enter(target, 'erin', 'acme-roadmap')
     const { page, errors } = erin
-    visits = []
+    keepOpen()
     expect(await attack(page, name)).toMatchObject({ verdict: 'refused', code })
 
     const id = await refusal(page, code).locator('.id').innerText()
@@ -232,7 +150,7 @@ describe('what an attacker would try', () => {
     const viktor = await enter(guarded, 'viktor', 'acme-handbook')
     const ada = await enter(guarded, 'ada', 'acme-handbook')
     expect(await attack(viktor.page, 'markup')).toMatchObject({ verdict: 'cleaned', code: '' })
-    await ada.page.getByTestId('chat-message').filter({ hasText: 'Hello' }).waitFor()
+    await heard(ada.page, 'Hello')
     expect(ada.received.join()).not.toMatch(/onerror|<img|<b>/)
   })
 
@@ -249,7 +167,7 @@ describe('what an attacker would try', () => {
   browserTest('without the gate the same page gets all of it through, so the refusals are the doing of the gate', async () => {
     const { page } = await enter(bare, 'viktor', 'acme-roadmap')
     // Deep JSON and a missing ack are left out: they end a bare server's process, which here is the process of this test.
-    for (const name of ['foreign-room', 'undeclared-event', 'markup', 'flood', 'forged-role', 'extra-field', 'unknown-namespace']) {
+    for (const name of ['foreign-room', 'undeclared-event', 'markup', 'flood', 'forged-role', 'extra-field', 'unknown-namespace', 'spent-ticket', 'unproved-wipe']) {
       expect({ name, ...(await attack(page, name)) }).toMatchObject({ name, verdict: 'through' })
     }
     await page.locator('[data-testid=person-viktor][data-role=admin]').waitFor()
@@ -259,19 +177,20 @@ describe('what an attacker would try', () => {
 })
 
 browserTest('the page shows work, refusals and decisions side by side, and a screenshot of it is kept', async () => {
-  const fresh = await start(true)
+  const fresh = await start()
   const erin = await enter(fresh, 'erin', 'acme-roadmap')
   const { page } = await enter(fresh, 'ada', 'acme-roadmap')
-  await erin.page.getByTestId('chat-text').fill('I moved offline drafts to summer. Fine with you?')
-  await erin.page.getByTestId('chat-send').click()
-  await page.getByTestId('chat-message').filter({ hasText: 'offline drafts' }).waitFor()
-  await page.getByTestId('chat-text').fill('Yes, and I told the customers.')
-  await page.getByTestId('chat-send').click()
-  for (const name of ['markup', 'flood', 'undeclared-event', 'forged-role', 'extra-field', 'deep-json', 'missing-ack', 'unknown-namespace', 'forged-token', 'foreign-room']) {
+  await say(erin.page, 'I moved offline drafts to summer. Fine with you?')
+  await heard(page, 'offline drafts')
+  await say(page, 'Yes, and I told the customers.')
+  for (const name of ['markup', 'flood', 'undeclared-event', 'forged-role', 'extra-field', 'deep-json', 'missing-ack', 'unknown-namespace', 'forged-token', 'spent-ticket', 'foreign-refresh', 'unproved-wipe', 'foreign-room']) {
     await attack(page, name)
   }
   await erin.page.getByTestId('document-text').fill('Spring: the new editor reaches every team.\nSummer: offline drafts, for everybody.\nAutumn: import from the old tool.\n')
   await page.getByTestId('document-note').filter({ hasText: 'Changed by Erin Cole' }).waitFor()
+
+  await page.getByTestId('refresh-now').click()
+  await page.getByTestId('credential-note').filter({ hasText: 'Refreshed' }).waitFor()
 
   expect(await page.getByTestId('gate-state').innerText()).toBe('guarded')
   expect(Number(await page.getByTestId('refusal-count').innerText())).toBeGreaterThanOrEqual(7)
@@ -280,4 +199,4 @@ browserTest('the page shows work, refusals and decisions side by side, and a scr
   expect(overflow).toBeLessThanOrEqual(0)
   await page.screenshot({ path: screenshot })
   await fresh.close()
-})
+}, 60_000)

@@ -1,11 +1,12 @@
 import { attacks } from './attacks.js'
-import { call, noticed, onRefusal } from './calls.js'
+import { noticed, onRefusal } from './calls.js'
+import { showCredential, startCredential } from './credential.js'
+import { listenToRoom, openDocument, showDocument } from './document.js'
 import { byId, el, prependBounded } from './dom.js'
 import { followDecisions } from './feed.js'
-
-const state = { accounts: [], documents: [], account: undefined, token: undefined, socket: undefined, open: undefined }
-const text = byId('document-text')
-const chatText = byId('chat-text')
+import { showRoster } from './people.js'
+import { credentialFor, openSession, signIn, signOut } from './session.js'
+import { state } from './state.js'
 
 /* Refusals: one list, whichever way they came. */
 
@@ -24,29 +25,53 @@ function showRefusal(refusal, how) {
   prependBounded(byId('refusals'), row, 200)
 }
 
-/* Signing in. */
+/* Who is here, and the connection. */
 
-async function signIn(account) {
-  const response = await fetch('/login', {
-    method: 'POST',
-    headers: { 'content-type': 'application/json' },
-    body: JSON.stringify({ user: account.id }),
+async function enter(account) {
+  try {
+    await signIn(account.id)
+  } catch (error) {
+    return setConnection(error.message, 'bad')
+  }
+  leave()
+  connectAs(account)
+}
+
+function connectAs(account) {
+  const open = state.open?.id
+  state.session = openSession(account, (session) => {
+    if (session === state.session) sessionChanged(session, open)
   })
-  if (!response.ok) return setConnection('sign-in failed', 'bad')
-  const { token } = await response.json()
-  signOut()
-  Object.assign(state, { account, token, socket: window.io({ auth: { token }, forceNew: true }) })
-  listen(state.socket)
+  listen(state.session)
+  showDocument(undefined)
+  sessionChanged(state.session)
   render()
 }
 
-function signOut() {
-  state.socket?.close()
-  Object.assign(state, { account: undefined, token: undefined, socket: undefined, open: undefined })
+function leave() {
+  const { session } = state
+  state.session = undefined
+  session?.connection.close()
   byId('roster').replaceChildren()
   showDocument(undefined)
+  showCredential(undefined)
   setConnection('signed out', 'quiet')
   render()
+}
+
+let entered
+
+/** Also when a connection was lost and the companion has made a new one: what was open is opened again. */
+function sessionChanged(session, before) {
+  showCredential(session)
+  const { phase, socketId, account, refusal } = session
+  if (phase === 'connecting') setConnection('connecting…', 'quiet')
+  else if (phase === 'closed') setConnection(refusal === undefined ? 'closed' : `closed: ${refusal.code}`, 'bad')
+  else setConnection(`connected as ${account.name}`, 'good')
+  if (phase !== 'valid' || socketId === entered) return
+  entered = socketId
+  const id = state.open?.id ?? before
+  if (id !== undefined) void openDocument(id).then(render)
 }
 
 function setConnection(words, kind) {
@@ -55,120 +80,11 @@ function setConnection(words, kind) {
   pill.className = `pill pill--${kind}`
 }
 
-function listen(socket) {
-  const current = (handler) => (payload) => socket === state.socket && handler(payload)
-  socket.on('connect', current(() => setConnection(`connected as ${state.account.name}`, 'good')))
-  socket.on('disconnect', current((reason) => setConnection(`disconnected: ${reason}`, 'bad')))
-  socket.on('connect_error', current((error) => {
-    noticed(error.data, 'enter /')
-    setConnection(`not connected: ${error.message}`, 'bad')
-  }))
-  socket.on('gate:denied', current((refusal) => noticed(refusal, `${refusal.event} (no ack)`)))
-  socket.on('gate:closing', current((refusal) => noticed(refusal, 'closing')))
-  socket.on('roster', current(({ people }) => showRoster(people)))
-  socket.on('chat:message', current((message) => {
-    if (message.documentId === state.open?.id) addChat(message)
-  }))
-  socket.on('doc:typing', current(({ id, by }) => {
-    if (id === state.open?.id) note(`${by} is typing`)
-  }))
-  socket.on('doc:changed', current((change) => {
-    if (change.id !== state.open?.id) return
-    Object.assign(state.open, { text: change.text, version: change.version })
-    text.value = change.text
-    showVersion()
-    note(`Changed by ${change.by}`)
-  }))
-}
-
-/* Documents. */
-
-async function openDocument(id) {
-  const { value } = await call(state.socket, 'doc:open', { id })
-  if (value !== undefined) showDocument(value)
-  render()
-}
-
-function showDocument(document) {
-  state.open = document
-  byId('document-title').textContent = document?.title ?? 'No document open'
-  byId('document').dataset.open = document?.id ?? ''
-  text.value = document?.text ?? ''
-  for (const field of [text, chatText, byId('chat-send')]) field.disabled = document === undefined
-  byId('chat').replaceChildren()
-  document?.messages.forEach(addChat)
-  showVersion()
-  note('')
-}
-
-function showVersion() {
-  byId('document-version').textContent = state.open === undefined ? '' : `version ${state.open.version}`
-}
-
-function note(words, bad = false) {
-  byId('document-note').textContent = words
-  byId('document-note').classList.toggle('note--bad', bad)
-}
-
-let pendingEdit
-let lastTyping = 0
-
-text.addEventListener('input', () => {
-  const { open, socket } = state
-  if (Date.now() - lastTyping > 1_000) {
-    lastTyping = Date.now()
-    socket.emit('doc:typing', { id: open.id })
-  }
-  clearTimeout(pendingEdit)
-  pendingEdit = setTimeout(() => save(open), 150)
-})
-
-async function save(open) {
-  if (open !== state.open) return
-  const { value, refusal } = await call(state.socket, 'doc:edit', { id: open.id, text: text.value })
-  if (open !== state.open) return
-  if (value !== undefined) {
-    Object.assign(open, { text: text.value, version: value.version })
-    showVersion()
-    note('Saved')
-  } else {
-    text.value = open.text
-    note(refusal === undefined ? 'Not saved: no answer' : `Not saved: ${refusal.code}. The text is back to what the room has.`, true)
-  }
-}
-
-/* Chat and roster. */
-
-function addChat({ id, from, text: words, at }) {
-  const time = el('time', { datetime: at }, new Date(at).toLocaleTimeString([], { hour: '2-digit', minute: '2-digit' }))
-  const row = el('li', { 'data-testid': 'chat-message', 'data-id': id }, time, el('b', {}, from), String(words))
-  byId('chat').append(row)
-  row.scrollIntoView({ block: 'nearest' })
-}
-
-byId('chat-form').addEventListener('submit', async (event) => {
-  event.preventDefault()
-  if (chatText.value === '') return
-  const { value } = await call(state.socket, 'chat:send', { id: state.open.id, text: chatText.value })
-  if (value !== undefined) chatText.value = ''
-})
-
-function showRoster(people) {
-  const title = (id) => state.documents.find((document) => document.id === id)?.title
-  const rows = people.map((person) => {
-    const rate = person.hourlyRate
-    const shown = rate === undefined ? 'rate hidden' : `${rate} €/h`
-    const where = person.online ? (title(person.documentId) ?? 'in the lobby') : 'away'
-    return el(
-      'li',
-      { 'data-testid': `person-${person.id}`, 'data-online': person.online === true, 'data-role': person.role },
-      el('span', { class: 'dot' }),
-      el('span', {}, person.name),
-      el('span', { class: 'rate', 'data-testid': `rate-${person.id}`, 'data-hidden': rate === undefined }, shown),
-      el('span', { class: 'under' }, `${person.role} · ${person.status} · ${where}`),
-    )
-  })
-  byId('roster').replaceChildren(...rows)
+function listen(session) {
+  const current = (handler) => (payload) => session === state.session && handler(payload)
+  session.socket.on('gate:denied', current((refusal) => noticed(refusal, `${refusal.event} (no ack)`)))
+  session.socket.on('roster', current(({ people }) => showRoster(people)))
+  listenToRoom(session.socket, current)
 }
 
 /* Attacks. */
@@ -176,12 +92,19 @@ function showRoster(people) {
 const verdictWords = { refused: 'refused', cleaned: 'cleaned', through: 'got through', silent: 'silence', closed: 'closed' }
 
 async function runAttack(attack) {
-  const { account, token, socket, open, documents } = state
-  const foreignDocument = documents.find(({ tenant }) => tenant !== (account?.tenant ?? ''))
+  const { session, open, accounts, documents } = state
+  const account = session?.account
   const answer = byId(`answer-${attack.id}`)
   answer.replaceChildren('…')
   answer.dataset.verdict = 'pending'
-  const { verdict, refusal, note: words } = await attack.run({ account, token, socket, openId: open?.id, foreignDocument })
+  const { verdict, refusal, note: words } = await attack.run({
+    account,
+    socket: session?.socket,
+    credential: async () => (await credentialFor(account.id)).auth,
+    openId: open?.id,
+    colleague: accounts.find(({ id, tenant }) => id !== account?.id && tenant === account?.tenant),
+    foreignDocument: documents.find(({ tenant }) => tenant !== account?.tenant),
+  })
   answer.dataset.verdict = verdict
   answer.dataset.code = refusal?.code ?? ''
   answer.replaceChildren(
@@ -199,7 +122,7 @@ function choice({ testid, label, detail, tenant, pressed, disabled, onclick }) {
 }
 
 function render() {
-  const { accounts, documents, account, open } = state
+  const { accounts, documents, session, open } = state
   byId('accounts').replaceChildren(
     ...accounts.map((person) =>
       choice({
@@ -207,8 +130,8 @@ function render() {
         label: person.name,
         detail: person.role,
         tenant: person.tenant,
-        pressed: person.id === account?.id,
-        onclick: () => void signIn(person),
+        pressed: person.id === session?.account.id,
+        onclick: () => void enter(person),
       }),
     ),
   )
@@ -220,14 +143,14 @@ function render() {
         detail: '',
         tenant: document.tenant,
         pressed: document.id === open?.id,
-        disabled: account === undefined,
-        onclick: () => void openDocument(document.id),
+        disabled: session === undefined,
+        onclick: () => void openDocument(document.id).then(render),
       }),
     ),
   )
-  byId('sign-out').hidden = account === undefined
+  byId('sign-out').hidden = session === undefined
   for (const attack of attacks) {
-    const missing = (attack.needsSession && account === undefined) || (attack.needsRoom && open === undefined)
+    const missing = (attack.needsSession && session === undefined) || (attack.needsRoom && open === undefined)
     const button = byId(`attack-${attack.id}`)
     button.disabled = missing
     button.title = missing ? 'Sign in and open a document first' : ''
@@ -245,9 +168,13 @@ async function start() {
       ),
     ),
   )
-  byId('sign-out').addEventListener('click', signOut)
+  byId('sign-out').addEventListener('click', () => {
+    void signOut(state.session.account.id)
+    leave()
+  })
   onRefusal(showRefusal)
   followDecisions()
+  startCredential(() => connectAs(state.session.account))
   const [accounts, documents] = await Promise.all(['/accounts', '/documents'].map(async (url) => (await fetch(url)).json()))
   Object.assign(state, { accounts, documents })
   render()

@@ -1,4 +1,5 @@
 import { call, callWithoutAck, connect, sendRaw } from './calls.js'
+import { tokenFor } from './session.js'
 
 const base64url = (value) => btoa(JSON.stringify(value)).replaceAll('+', '-').replaceAll('/', '_').replaceAll('=', '')
 
@@ -31,16 +32,17 @@ async function apart(auth, attack) {
 }
 
 /**
- * Each attack does what somebody without this page's good manners would do, and says what came back. `session` is
- * `{ token, socket, account, openId, foreignDocument }`; those that need no session work before signing in too.
+ * Each attack does what somebody without this page's good manners would do, and says what came back. It is given
+ * `{ account, socket, credential, openId, colleague, foreignDocument }`; `credential()` gets what opens one connection as the
+ * account. Those that need no session work before signing in too.
  */
 export const attacks = [
   {
     id: 'foreign-room',
     label: 'Join a foreign room',
     needsSession: true,
-    run: ({ token, foreignDocument }) =>
-      apart({ token }, async (socket) => {
+    run: async ({ credential, foreignDocument }) =>
+      apart(await credential(), async (socket) => {
         const outcome = await call(socket, 'doc:open', { id: foreignDocument.id })
         return judge(outcome, (document) => `Read "${document.title}" of ${document.tenant}`)
       }),
@@ -86,8 +88,8 @@ export const attacks = [
     id: 'forged-role',
     label: 'Connect as role: admin',
     needsSession: true,
-    run: ({ token, foreignDocument }) =>
-      apart({ token, role: 'admin', tenant: foreignDocument.tenant, isAdmin: true }, async (socket) => {
+    run: async ({ credential, foreignDocument }) =>
+      apart({ ...(await credential()), role: 'admin', tenant: foreignDocument.tenant, isAdmin: true }, async (socket) => {
         const outcome = await call(socket, 'doc:edit', { id: foreignDocument.id, text: 'Written by somebody else.\n' })
         return judge(outcome, () => `Overwrote "${foreignDocument.title}"`)
       }),
@@ -106,9 +108,9 @@ export const attacks = [
     label: 'Nest 10,000 arrays',
     needsSession: true,
     needsRoom: true,
-    async run({ token, openId }) {
+    async run({ credential, openId }) {
       const deep = '['.repeat(10_000) + ']'.repeat(10_000)
-      const outcome = await sendRaw(token, `["chat:send",{"id":${JSON.stringify(openId)},"text":${deep}}]`)
+      const outcome = await sendRaw(await credential(), `["chat:send",{"id":${JSON.stringify(openId)},"text":${deep}}]`)
       return judge(outcome, () => 'Stored and relayed')
     },
   },
@@ -117,15 +119,15 @@ export const attacks = [
     label: 'Leave out the ack',
     needsSession: true,
     needsRoom: true,
-    run: ({ token, openId }) =>
-      apart({ token }, async (socket) => judge(await callWithoutAck(socket, 'doc:open', { id: openId }), () => 'Handled')),
+    run: async ({ credential, openId }) =>
+      apart(await credential(), async (socket) => judge(await callWithoutAck(socket, 'doc:open', { id: openId }), () => 'Handled')),
   },
   {
     id: 'unknown-namespace',
     label: 'Connect to /ops',
     needsSession: false,
-    async run({ token }) {
-      const { socket, admitted, refusal, message } = await connect('/ops', { token })
+    async run() {
+      const { socket, admitted, refusal, message } = await connect('/ops', {})
       socket.close()
       if (admitted) return through('Shown all sessions, tokens too')
       return refusal === undefined ? { verdict: 'refused', note: message } : refused(refusal)
@@ -136,5 +138,35 @@ export const attacks = [
     label: 'Sign in with alg: none',
     needsSession: false,
     run: () => apart({ token: unsignedToken() }, async () => through('Admitted as Ada')),
+  },
+  {
+    id: 'spent-ticket',
+    label: 'Use a ticket twice',
+    needsSession: true,
+    async run({ credential }) {
+      const auth = await credential()
+      const first = await apart(auth, async () => through('Connected'))
+      if (first.verdict !== 'through') return first
+      return apart(auth, async () => through('The same credential opened a second connection'))
+    },
+  },
+  {
+    id: 'foreign-refresh',
+    label: 'Refresh as a colleague',
+    needsSession: true,
+    run: async ({ credential, colleague }) =>
+      apart(await credential(), async (socket) => {
+        const stolen = await tokenFor(colleague.id)
+        const outcome = await call(socket, 'gate:refresh', stolen)
+        return judge(outcome, () => `The connection is now that of ${colleague.name}`)
+      }),
+  },
+  {
+    id: 'unproved-wipe',
+    label: 'Skip the second factor',
+    needsSession: true,
+    needsRoom: true,
+    run: async ({ credential, openId }) =>
+      apart(await credential(), async (socket) => judge(await call(socket, 'doc:wipe', { id: openId }), () => 'The document is empty now')),
   },
 ]

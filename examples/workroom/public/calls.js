@@ -1,3 +1,5 @@
+import { io } from '/socket.io/socket.io.esm.min.js'
+
 const answerWithinMs = 4_000
 
 /** As the gate words it: `{ code, message, id, ... }`. */
@@ -49,7 +51,7 @@ export function callWithoutAck(socket, event, payload) {
 
 /** Opens a separate connection and resolves once it is admitted or refused. The caller closes `socket`. */
 export function connect(namespace, auth) {
-  const socket = window.io(namespace, { auth, forceNew: true, reconnection: false })
+  const socket = io(namespace, { auth, forceNew: true, reconnection: false })
   return new Promise((resolve) => {
     socket.once('connect', () => resolve({ socket, admitted: true }))
     socket.once('connect_error', (error) => {
@@ -63,7 +65,7 @@ export function connect(namespace, auth) {
  * Sends one hand-written Socket.IO frame over a WebSocket of its own, as an attacker's script would: the client library
  * would give up on such a payload before it left the browser. `frame` is what follows the packet type and the ack number.
  */
-export function sendRaw(token, frame) {
+export function sendRaw(auth, frame) {
   return new Promise((resolve) => {
     const url = new URL('/socket.io/?EIO=4&transport=websocket', window.location.href)
     url.protocol = url.protocol === 'https:' ? 'wss:' : 'ws:'
@@ -76,7 +78,7 @@ export function sendRaw(token, frame) {
     const timer = setTimeout(() => finish({ silent: true }), answerWithinMs)
     socket.addEventListener('close', () => finish({ closed: true }))
     socket.addEventListener('message', ({ data }) => {
-      if (data.startsWith('0')) socket.send(`40${JSON.stringify({ token })}`)
+      if (data.startsWith('0')) socket.send(`40${JSON.stringify(auth)}`)
       else if (data.startsWith('40')) socket.send(`421${frame}`)
       else if (data.startsWith('44')) finish({ refusal: noticed(JSON.parse(data.slice(2)).data, 'raw frame') })
       else if (data.startsWith('431')) finish(readAnswer(JSON.parse(data.slice(3))[0], 'raw frame'))
