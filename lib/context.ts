@@ -201,6 +201,8 @@ export type ConnectCause = 'connect' | 'recover' | 'refresh' | 'reauthorize'
 /** A client asking to enter a namespace. There is no socket yet. */
 export class ConnectContext<Peer extends object = object> extends Context<Peer> {
   override readonly stage = 'connect'
+  /** Whoever prints a context prints no secret of the URL with it. */
+  readonly #carried: Carried | undefined
   constructor(
     scene: Scene,
     override readonly namespace: string,
@@ -214,12 +216,17 @@ export class ConnectContext<Peer extends object = object> extends Context<Peer> 
     readonly cause: ConnectCause,
     /** @internal */
     readonly state: PeerState,
-    /** @internal What was taken out of the request that opened the session. */
-    readonly carried?: Carried,
+    carried?: Carried,
     /** @internal Who the peer is already, where it is decided about once more. */
     readonly current?: Principal,
   ) {
     super(scene)
+    this.#carried = carried
+  }
+
+  /** @internal What was taken out of the request that opened the session. */
+  get carried(): Carried | undefined {
+    return this.#carried
   }
 
   /** Whether the connection came over TLS: its own, or as a trusted proxy says. */

@@ -21,14 +21,14 @@ export class Decision {
   readonly refusal: Refusal | undefined
   /** What was thrown: a `Denied`, or a `PolicyFault` with the original as `cause`. For operators only. */
   readonly error: Denied | PolicyFault | undefined
-  /** @internal */
-  readonly context: Context
+  /** Not for whoever prints a decision: it holds the handshake, credentials and all. */
+  readonly #context: Context
   readonly #at: number | undefined
 
   constructor(outcome: Outcome, context: Context, enforced: boolean, policy?: string, refusal?: Refusal, error?: Denied | PolicyFault, at?: number) {
     this.outcome = outcome
     this.stage = context.stage
-    this.context = context
+    this.#context = context
     this.enforced = enforced
     this.policy = policy
     this.refusal = refusal
@@ -36,46 +36,50 @@ export class Decision {
     this.#at = at
   }
 
+  /** @internal */
+  get context(): Context {
+    return this.#context
+  }
   /** When the decision was made, in milliseconds since the epoch. */
   get at(): number {
-    return this.#at ?? this.context.now
+    return this.#at ?? this.#context.now
   }
   /** Correlation id: the one the client was told. */
   get id(): string {
-    return this.refusal?.id ?? this.context.id
+    return this.refusal?.id ?? this.#context.id
   }
   get code(): Code | undefined {
     return this.refusal?.code
   }
   get namespace(): string | undefined {
-    return this.context.namespace
+    return this.#context.namespace
   }
   /** The event, at the event and deliver stages. */
   get event(): string | undefined {
-    return (this.context as { event?: string }).event
+    return (this.#context as { event?: string }).event
   }
   /** The room, at the join stage. */
   get room(): string | undefined {
-    return (this.context as { room?: string }).room
+    return (this.#context as { room?: string }).room
   }
   /** Why it was decided, where that is not the ordinary reason: `recover`, `refresh`, `reauthorize`, `reply`. */
   get cause(): string | undefined {
-    const { cause } = this.context as { cause?: string }
+    const { cause } = this.#context as { cause?: string }
     return cause === undefined || ORDINARY.has(cause) ? undefined : cause
   }
   /** The subject policies have proved, if any. */
   get subject(): string | undefined {
-    return subjectOf(this.context.peer)
+    return subjectOf(this.#context.peer)
   }
   get address(): string {
-    return this.context.address
+    return this.#context.address
   }
   get userAgent(): string | undefined {
-    return this.context.headers['user-agent']
+    return this.#context.headers['user-agent']
   }
   /** What policies have proved about the peer. */
   get peer(): object {
-    return this.context.peer
+    return this.#context.peer
   }
 }
 
