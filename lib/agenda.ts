@@ -32,6 +32,7 @@ export class Agenda {
   #ready: Due[] = []
   #now = 0
   #running = false
+  #stopped = false
   readonly #clock: Clock
   #timer: Timer | undefined
   /** When the timer fires. */
@@ -68,11 +69,10 @@ export class Agenda {
     if (this.#heap.length > 0) this.#run(this.#clock.now())
   }
 
-  /** Forgets everything, without doing it. */
-  clear(): void {
+  /** Ends the timer for good. What is due is done when somebody asks to catch up. */
+  stop(): void {
+    this.#stopped = true
     this.#disarm()
-    for (const item of [...this.#heap, ...this.#ready]) item.index = OFF
-    this.#heap.length = 0
   }
 
   #disarm(): void {
@@ -109,7 +109,7 @@ export class Agenda {
 
   #arm(now: number): void {
     const first = this.#heap[0]
-    if (first === undefined) return
+    if (first === undefined || this.#stopped) return
     const wait = Math.min(Math.max(1, first.at - now), LONGEST_WAIT_MS)
     if (now + wait >= this.#fires) return
     this.#timer?.cancel()

@@ -87,7 +87,9 @@ export class Deadlines {
   /** Forgets everything that is pending, without calling it. */
   clear(): void {
     this.#timer?.cancel()
-    this.#timer = this.#first = this.#last = undefined
+    this.#timer = undefined
+    // Each one: cancelling one that was forgotten must not touch those that came later.
+    while (this.#first !== undefined) this.remove(this.#first)
   }
 
   /** A clock that was turned back would hold every entry up by as much: what seems to have begun in the future begins now. */

@@ -84,7 +84,8 @@ export class Core implements Ground<any> {
   close(): void {
     this.deadlines.clear()
     this.acks.clear()
-    this.agenda.clear()
+    // Those who are still here hear nothing after the end of their credential either.
+    this.agenda.stop()
   }
 }
 

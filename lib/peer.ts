@@ -44,6 +44,10 @@ export class PeerState {
   established = false
   /** Sends and hears nothing, and may still refresh. */
   muted = false
+  /** Whether it has been somebody else before. */
+  hasChanged = false
+  /** In whose place it has put what it proved: what hangs on this one hangs on that one then. */
+  #heir: PeerState | undefined = undefined
   /** Who it was, where it has become nobody: it may come back as nobody else. */
   fence: string | undefined = undefined
   /** Factors it has proved in-band, and when. */
@@ -109,6 +113,7 @@ export class PeerState {
     this.endsAt = next.endsAt
     this.closers = next.closers
     next.closers = undefined
+    next.#heir = this
     for (const closer of closers ?? []) call(closer, failed)
   }
 
@@ -124,7 +129,8 @@ export class PeerState {
 
   /** Calls `fn` when the peer is gone, which it may be already: a hook may run on past its deadline. */
   onClose(fn: () => void, failed: (error: unknown) => void): void {
-    if (this.gone) call(fn, failed)
+    if (this.#heir !== undefined) this.#heir.onClose(fn, failed)
+    else if (this.gone) call(fn, failed)
     else (this.closers ??= []).push(fn)
   }
 

@@ -40,6 +40,7 @@ export interface RevocationReceipt {
 /** What is kept of a revocation. */
 interface Kept {
   readonly reason: string
+  readonly untilMs: number
   readonly issuedBefore: number | undefined
 }
 
@@ -60,39 +61,44 @@ const NONE: readonly string[] = []
 
 /** The id under which a credential without one of its own is revoked: what was signed, so that another encoding of the signature is no other token. */
 export function canonicalTokenId(token: string): string {
-  const end = token.lastIndexOf('.')
-  return `sha256:${createHash('sha256').update(end === -1 ? token : token.slice(0, end)).digest('base64url')}`
+  const signed = JWS.test(token) ? token.slice(0, token.lastIndexOf('.')) : token
+  return `sha256:${createHash('sha256').update(signed).digest('base64url')}`
 }
 
+/** The compact form of RFC 7515. Anything else is opaque, and is what it is as a whole. */
 const JWS = /^[\w-]+\.([\w-]+)\.[\w-]+$/
 
-/** A token id, or what a whole JWT is revoked under. Nothing of it needs to be verified: an id that nobody has harms nobody. */
-function tokenIdOf(token: string): { readonly id: string; readonly expiresAtMs: number | undefined } {
+/** What a token may be known by: the id it is, or its `jti`; and the canonical form. Nothing of it needs to be verified: an id that nobody has harms nobody. */
+function tokenIdsOf(token: string): { readonly ids: readonly string[]; readonly expiresAtMs: number | undefined } {
+  const canonical = canonicalTokenId(token)
   const payload = JWS.exec(token)?.[1]
-  if (payload === undefined) return { id: token, expiresAtMs: undefined }
+  if (payload === undefined) return { ids: [token, canonical], expiresAtMs: undefined }
   try {
     const { jti, exp } = JSON.parse(Buffer.from(payload, 'base64url').toString()) as { jti?: unknown; exp?: unknown }
-    return { id: typeof jti === 'string' && jti !== '' ? jti : canonicalTokenId(token), expiresAtMs: typeof exp === 'number' && Number.isFinite(exp) ? exp * 1_000 : undefined }
+    return { ids: typeof jti === 'string' && jti !== '' ? [jti, canonical] : [canonical], expiresAtMs: typeof exp === 'number' && Number.isFinite(exp) ? exp * 1_000 : undefined }
   } catch {
-    return { id: token, expiresAtMs: undefined }
+    return { ids: [token, canonical], expiresAtMs: undefined }
   }
 }
 
-const keyOfToken = (id: string): string => boundedKey('revoked:token', id)
+/** Hashed: what was given may be the token itself. */
+const keyOfToken = (id: string): string => `revoked:token:${createHash('sha256').update(id).digest('base64url')}`
 const keyOfSession = (id: string): string => boundedKey('revoked:session', id)
 const keyOfSubject = (issuer: string | undefined, subject: string): string => boundedKey('revoked:subject', JSON.stringify([issuer ?? null, subject]))
 
-/** @throws ConfigError for anything but one target */
-export function soughtBy(target: RevocationTarget): Sought & { readonly expiresAtMs?: number | undefined } {
+/** @returns what to look for; a credential may be known by several ids. @throws ConfigError for anything but one target */
+export function soughtBy(target: RevocationTarget): { readonly all: readonly Sought[]; readonly expiresAtMs: number | undefined } {
   const { subject, issuer, token, session, socket, ...rest } = (typeof target === 'object' && target !== null ? target : {}) as Record<string, unknown>
   const given = [subject, token, session, socket].filter((each) => each !== undefined)
   if (given.length !== 1 || Object.keys(rest).length > 0 || (issuer !== undefined && subject === undefined)) {
     throw new ConfigError('revoke takes one of { subject, issuer? }, { token }, { session } and { socket }.')
   }
-  if (subject !== undefined) return { kind: 'subject', id: text(subject, 'subject'), issuer: issuer === undefined ? undefined : text(issuer, 'issuer') }
-  if (session !== undefined) return { kind: 'session', id: text(session, 'session'), issuer: undefined }
-  if (token !== undefined) return { kind: 'token', issuer: undefined, ...tokenIdOf(text(token, 'token')) }
-  return { kind: 'socket', id: text(typeof socket === 'object' ? (socket as { id?: unknown } | null)?.id : socket, 'socket'), issuer: undefined }
+  const one = (sought: Sought) => ({ all: [sought], expiresAtMs: undefined })
+  if (subject !== undefined) return one({ kind: 'subject', id: text(subject, 'subject'), issuer: issuer === undefined ? undefined : text(issuer, 'issuer') })
+  if (session !== undefined) return one({ kind: 'session', id: text(session, 'session'), issuer: undefined })
+  if (socket !== undefined) return one({ kind: 'socket', id: text(typeof socket === 'object' ? (socket as { id?: unknown } | null)?.id : socket, 'socket'), issuer: undefined })
+  const { ids, expiresAtMs } = tokenIdsOf(text(token, 'token'))
+  return { all: ids.map((id) => ({ kind: 'token', id, issuer: undefined })), expiresAtMs }
 }
 
 /** One that spares what is issued later has a key of its own: it must not lift one that spares nothing. */
@@ -170,17 +176,25 @@ export function applies({ issuedBefore }: Pick<Kept, 'issuedBefore'>, facts: obj
 }
 
 /** What is kept of a revocation in the store. */
-export function recordOf({ reason, issuedBefore }: RevocationOptions): string {
-  return JSON.stringify({ reason, issuedBefore })
+export function recordOf({ reason, issuedBefore }: RevocationOptions, untilMs: number): string {
+  return JSON.stringify({ reason, issuedBefore, untilMs })
+}
+
+/** A second revocation takes nothing back of the first: the later end counts, and the later time of issue. */
+export function together(options: RevocationOptions, untilMs: number, record: string | undefined): { readonly options: RevocationOptions; readonly untilMs: number } {
+  if (record === undefined) return { options, untilMs }
+  const known = readRecord(record)
+  const issuedBefore = options.issuedBefore === undefined || known.issuedBefore === undefined ? undefined : Math.max(options.issuedBefore, known.issuedBefore)
+  return { options: issuedBefore === undefined ? options : { ...options, issuedBefore }, untilMs: Math.max(untilMs, known.untilMs) }
 }
 
 function readRecord(record: string): Kept {
   try {
-    const { reason, issuedBefore } = JSON.parse(record) as { reason?: unknown; issuedBefore?: unknown }
-    return { reason: String(reason), issuedBefore: typeof issuedBefore === 'number' ? issuedBefore : undefined }
+    const { reason, issuedBefore, untilMs } = JSON.parse(record) as Record<string, unknown>
+    return { reason: String(reason), issuedBefore: typeof issuedBefore === 'number' ? issuedBefore : undefined, untilMs: typeof untilMs === 'number' ? untilMs : 0 }
   } catch {
     // Whatever stands there, it stands for a revocation.
-    return { reason: 'unknown', issuedBefore: undefined }
+    return { reason: 'unknown', issuedBefore: undefined, untilMs: 0 }
   }
 }
 
@@ -192,7 +206,9 @@ function readRecord(record: string): Kept {
 export function revokedBy(store: Store, facts: object): Denied | undefined | Promise<Denied | undefined> {
   const keys = keysOf(facts)
   if (keys.length === 0) return undefined
-  const judge = (records: readonly (string | undefined)[]): Denied | undefined => {
+  const judge = (records: readonly (string | undefined)[] | undefined): Denied | undefined => {
+    // Of a store that is not ours, whatever its types say.
+    if (!isList(records) || records.length !== keys.length) throw new TypeError('the store has not answered for each key')
     for (const record of records) {
       if (record === undefined) continue
       const revocation = readRecord(record)
@@ -208,6 +224,8 @@ export function revokedBy(store: Store, facts: object): Denied | undefined | Pro
     return failed(error)
   }
 }
+
+const isList = (value: unknown): value is readonly (string | undefined)[] => Array.isArray(value)
 
 function text(value: unknown, name: string): string {
   if (typeof value !== 'string' || value === '') throw new ConfigError(`revoke: ${name} is a non-empty text; got ${describe(value)}.`)

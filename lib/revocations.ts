@@ -1,9 +1,9 @@
 import { isThenable } from './compose.ts'
 import { AudienceContext } from './context.ts'
 import type { Core } from './core.ts'
-import { Denied } from './errors.ts'
+import { ConfigError, Denied } from './errors.ts'
 import { newId } from './ids.ts'
-import { checkRevocation, keyOf, keysOfTarget, lifeOf, recordOf, soughtBy } from './revocation.ts'
+import { checkRevocation, keyOf, keysOfTarget, lifeOf, recordOf, soughtBy, together } from './revocation.ts'
 import type { RevocationOptions, RevocationReceipt, RevocationTarget, Sought } from './revocation.ts'
 import type { RenewalStage } from './stages/renewal.ts'
 import type { TenureStage } from './stages/tenure.ts'
@@ -37,7 +37,7 @@ export class Revocations {
     this.#core = core
     this.#gate = gate
     const subscribed = (unsubscribe: () => void): void => {
-      if (this.#closed) unsubscribe()
+      if (this.#closed) this.#end(unsubscribe)
       else this.#unsubscribe = unsubscribe
     }
     try {
@@ -51,35 +51,42 @@ export class Revocations {
 
   /** @throws ConfigError for a target that is none; Denied `UNAVAILABLE` when the store has not taken it: sockets of this node are closed all the same */
   async revoke(target: RevocationTarget, options: RevocationOptions): Promise<RevocationReceipt> {
-    const { expiresAtMs, ...sought } = soughtBy(target)
+    const { all, expiresAtMs } = soughtBy(target)
     checkRevocation(options)
     const { reason, issuedBefore, forMs } = options
     const { store, clock } = this.#core.settings
-    const { closed, ends } = this.#gate.tenure.revoke(sought, reason, issuedBefore)
-    const key = keyOf(sought, issuedBefore)
+    const here = all.map((sought) => this.#gate.tenure.revoke(sought, reason, issuedBefore))
     const now = clock.now()
-    const life = lifeOf(sought, [expiresAtMs, ...ends], now, forMs)
-    const message: Message = { from: this.#own, kind: 'revoke', sought, reason, issuedBefore }
+    const until = now + lifeOf(all[0]!, [expiresAtMs, ...here.flatMap(({ ends }) => ends)], now, forMs)
+    const keys = all.flatMap((sought) => keyOf(sought, issuedBefore) ?? [])
+    const record = recordOf(options, until)
+    const told = all.map((sought) => () => store.publish(CHANNEL, JSON.stringify({ from: this.#own, kind: 'revoke', sought, reason, issuedBefore } satisfies Message)))
     // One after the other on the wire, without waiting in between.
-    await this.#all([key === undefined ? undefined : () => store.set(key, recordOf(options), life), () => store.publish(CHANNEL, JSON.stringify(message))])
-    return { closed, untilMs: key === undefined ? undefined : now + life }
+    const known = (await this.#all([...keys.map((key) => () => store.getOrSet(key, record, until - now)), ...told])) as (string | undefined)[]
+    // An earlier one that says more stays what it was.
+    const kept = keys.map((key, index) => ({ key, isNew: known[index] === record, ...together(options, until, known[index]) }))
+    const changed = kept.filter(({ isNew }) => !isNew)
+    if (changed.length > 0) await this.#all(changed.map((each) => () => store.set(each.key, recordOf(each.options, each.untilMs), each.untilMs - now)))
+    return { closed: here.flatMap(({ closed }) => closed), untilMs: keys.length === 0 ? undefined : Math.max(...kept.map(({ untilMs }) => untilMs)) }
   }
 
   /** Takes a revocation back. @returns whether there was one */
   async reinstate(target: RevocationTarget): Promise<boolean> {
-    const { expiresAtMs: _unused, ...sought } = soughtBy(target)
-    const keys = keysOfTarget(sought)
+    const { all } = soughtBy(target)
+    const keys = all.flatMap(keysOfTarget)
     if (keys.length === 0) return false
     const { store } = this.#core.settings
-    this.#gate.tenure.reinstate(sought)
-    const publish = (): unknown => store.publish(CHANNEL, JSON.stringify({ from: this.#own, kind: 'reinstate', sought } satisfies Message))
-    const known = await this.#all([...keys.map((key) => () => store.delete(key)), publish])
+    for (const sought of all) this.#gate.tenure.reinstate(sought)
+    const told = all.map((sought) => () => store.publish(CHANNEL, JSON.stringify({ from: this.#own, kind: 'reinstate', sought } satisfies Message)))
+    const known = await this.#all([...keys.map((key) => () => store.delete(key)), ...told])
     return known.slice(0, keys.length).includes(true)
   }
 
   async reauthorize(target: ReauthorizationTarget): Promise<ReauthorizationReceipt> {
-    const { expiresAtMs: _unused, ...sought } = soughtBy(target)
+    const [sought] = soughtBy(target).all as [Sought]
+    if (sought.kind !== 'subject') throw new ConfigError('reauthorize takes { subject, issuer? }.')
     const published = this.#all([() => this.#core.settings.store.publish(CHANNEL, JSON.stringify({ from: this.#own, kind: 'reauthorize', sought } satisfies Message))])
+    published.catch(noop)
     const receipt = await this.#reauthorize(sought)
     await published
     return receipt
@@ -87,33 +94,44 @@ export class Revocations {
 
   close(): void {
     this.#closed = true
-    this.#unsubscribe?.()
+    const unsubscribe = this.#unsubscribe
+    this.#unsubscribe = undefined
+    if (unsubscribe !== undefined) this.#end(unsubscribe)
   }
 
   async #reauthorize(sought: Sought): Promise<ReauthorizationReceipt> {
     const kept: string[] = []
     const closed: string[] = []
     const { tenure, renewal } = this.#gate
+    tenure.remember(sought)
     await Promise.all(tenure.those(sought).map(async ([socket, state]) => ((await renewal.reauthorize(socket, state)) ? kept : closed).push(socket.id)))
     return { kept, closed }
   }
 
   #hear(text: string): void {
     try {
-      const message = JSON.parse(text) as Message
+      const message = readMessage(text)
       if (message.from === this.#own) return
       if (message.kind === 'revoke') this.#gate.tenure.revoke(message.sought, message.reason, message.issuedBefore)
-      else if (message.kind === 'reauthorize') void this.#reauthorize(message.sought)
+      else if (message.kind === 'reauthorize') this.#reauthorize(message.sought).catch((error: unknown) => this.#failed(error))
       else this.#gate.tenure.reinstate(message.sought)
     } catch (error) {
       this.#failed(error)
     }
   }
 
-  async #all(operations: readonly ((() => unknown) | undefined)[]): Promise<unknown[]> {
+  #end(unsubscribe: () => unknown): void {
+    try {
+      Promise.resolve(unsubscribe()).catch((error: unknown) => this.#failed(error))
+    } catch (error) {
+      this.#failed(error)
+    }
+  }
+
+  async #all(operations: readonly (() => unknown)[]): Promise<unknown[]> {
     const asked = operations.map((operation) => {
       try {
-        return Promise.resolve(operation?.())
+        return Promise.resolve(operation())
       } catch (error) {
         return Promise.reject(error instanceof Error ? error : new Error('the store threw', { cause: error }))
       }
@@ -130,6 +148,16 @@ export class Revocations {
   #failed(error: unknown): void {
     this.#core.fault(new AudienceContext(this.#core, '/', '', [], []), error, 'store')
   }
+}
+
+/** A channel is shared with whoever can write to it: what is none of our messages is reported, and done nothing about. */
+function readMessage(text: string): Message {
+  const message = JSON.parse(text) as Partial<Message> | null
+  const { kind, sought } = message ?? {}
+  const isKnown = kind === 'revoke' || kind === 'reauthorize' || kind === 'reinstate'
+  if (!isKnown || typeof sought?.id !== 'string' || !['subject', 'token', 'session', 'socket'].includes(sought.kind)) throw new TypeError('not a message of a gate')
+  if (kind !== 'revoke' && sought.kind === 'socket') throw new TypeError('not a message of a gate')
+  return message as Message
 }
 
 function noop(): void {}

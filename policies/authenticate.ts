@@ -8,7 +8,7 @@ import type { Principal, Scheme } from '../lib/principal.ts'
 import { DEFAULT_TERMS, TERMS } from '../lib/terms.ts'
 import type { OnExpiry, Terms } from '../lib/terms.ts'
 import { Failures } from './authenticate/failures.ts'
-import type { FailureLimits } from './authenticate/failures.ts'
+import type { Attempt, FailureLimits } from './authenticate/failures.ts'
 
 export type { FailureLimits } from './authenticate/failures.ts'
 
@@ -56,8 +56,8 @@ export function authenticate(...given: readonly unknown[]): Authentication<any> 
     connect(ctx: ConnectContext, next: (facts: { principal: Principal | undefined }) => Awaitable) {
       // Nothing new was brought: the peer is who it was, or nobody any more.
       if (ctx.cause === 'reauthorize') return keep(ctx, next, optional)
-      failures.hold(ctx, undefined)
-      const failed = (error: unknown, account?: string): unknown => failures.count(ctx, account, uniform(error))
+      failures.hold(ctx)
+      const failed = (error: unknown): unknown => failures.count(ctx, uniform(error))
       let found: Found | undefined
       try {
         found = find(schemes, ctx)
@@ -69,21 +69,27 @@ export function authenticate(...given: readonly unknown[]): Authentication<any> 
         throw failed(refused('no credential'))
       }
       const { scheme, credential } = found
-      const account = scheme.account?.(credential)
-      failures.hold(ctx, account)
-      let proved: Principal | Promise<Principal>
-      try {
-        proved = scheme.verify(credential, ctx)
-      } catch (error) {
-        throw failed(error, account)
+      const prove = (attempt: Attempt): Principal | Promise<Principal> => {
+        const ended = (error: unknown): never => {
+          const uniformly = uniform(error)
+          attempt(uniformly)
+          throw failures.count(ctx, uniformly)
+        }
+        const accept = (principal: Principal): Principal => {
+          const accepted = admissible(principal, scheme, ctx.now)
+          attempt()
+          return accepted
+        }
+        try {
+          const proved = scheme.verify(credential, ctx)
+          return isThenable(proved) ? Promise.resolve(proved).then(accept).catch(ended) : accept(proved)
+        } catch (error) {
+          return ended(error)
+        }
       }
-      if (!isThenable(proved)) return next({ principal: admissible(proved, scheme, ctx.now) })
-      return Promise.resolve(proved).then(
-        (principal) => next({ principal: admissible(principal, scheme, ctx.now) }),
-        (error: unknown) => {
-          throw failed(error, account)
-        },
-      )
+      const attempt = failures.reserve(ctx, scheme.account?.(credential))
+      const proved = isThenable(attempt) ? attempt.then(prove) : prove(attempt)
+      return isThenable(proved) ? proved.then((principal) => next({ principal })) : next({ principal: proved })
     },
     [TERMS]: terms,
     [CARRIERS]: schemes.flatMap(({ read }) => carriersOf(read)),

@@ -1,5 +1,6 @@
 import { defaultLimits, measure } from '../../lib/limits.ts'
 import type { Principal } from '../../lib/principal.ts'
+import { canonicalTokenId } from '../../lib/revocation.ts'
 import { Failure } from './failure.ts'
 
 /** What an answer must say, besides that the token is active. */
@@ -37,10 +38,9 @@ const OTHER_KINDS = /^(?:refresh(?:_token)?|offline|id(?:_token)?|rt\+jwt)$/i
 /**
  * The principal an answer of RFC 7662 2.2 speaks for.
  *
- * @param key the hash of the token, which identifies it where the provider does not
  * @throws Failure `UNAUTHENTICATED` for anything but the answer to an active bearer token, whole and as expected
  */
-export function proofOf(answer: Answer, token: string, key: string, now: number, expected: Expected): Proof {
+export function proofOf(answer: Answer, token: string, now: number, expected: Expected): Proof {
   // `"true"` and 1 are not true.
   if (answer['active'] !== true) refuse('the token is not active')
   if (measure([answer], defaultLimits) < 0) refuse('the answer is too deep, too wide, or holds a prototype')
@@ -53,7 +53,7 @@ export function proofOf(answer: Answer, token: string, key: string, now: number,
   seconds(answer, 'iat')
   const notBeforeMs = (seconds(answer, 'nbf') ?? 0) * 1_000 - expected.clockToleranceMs
   const expiresAtMs = endOf(answer, now, expected)
-  const principal: Principal = { subject, issuer, claims: claimsOf(answer, token), expiresAtMs, tokenId: jti ?? `sha256:${key}`, factors: factorsOf(answer['amr']) }
+  const principal: Principal = { subject, issuer, claims: claimsOf(answer, token), expiresAtMs, tokenId: jti ?? canonicalTokenId(token), factors: factorsOf(answer['amr']) }
   return { principal: Object.freeze(principal), notBeforeMs, expiresAtMs }
 }
 

@@ -143,7 +143,7 @@ class IntrospectionScheme implements Scheme<string> {
 
   async #ask(token: string, key: string, now: number): Promise<Proof> {
     const answer = await this.#introspector.ask(token, await this.#endpoint(now))
-    const proof = proofOf(answer, token, key, now, this.#expected)
+    const proof = proofOf(answer, token, now, this.#expected)
     // It counts from the question: revoked meanwhile, a token is found out no later than the cache time says.
     this.#answers.set(key, proof, now)
     return proof

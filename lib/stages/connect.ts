@@ -56,6 +56,8 @@ export interface Entrance {
   stateOf(socket: RawSocket): PeerState
   /** A socket is given up, entered or not. */
   leave(socket: RawSocket, state: PeerState): void
+  /** A socket has entered. */
+  entered(socket: RawSocket, state: PeerState): void
   /** What was taken out of the request that opened a connection. */
   carriedBy(connection: RawConnection): Carried | undefined
 }
@@ -126,11 +128,13 @@ export class ConnectStage {
     own.run = (socket, done) => this.#run(namespace, socket, done)
     own._doConnect = (socket, done) => {
       // The application's middleware took its time: what was proved may be over, or revoked.
-      const code = this.#gate.stateOf(socket).standing(this.#core.clock.now())
+      const state = this.#gate.stateOf(socket)
+      const code = state.standing(this.#core.clock.now())
       if (code !== undefined) return this.#turnAway(socket, code)
       this.#halfOpen.remove(socket.client.conn)
       this.#forget(socket.client, namespace)
       inherited(namespace, '_doConnect').call(namespace, socket, done)
+      this.#gate.entered(socket, state)
     }
     // Own already where Socket.IO cleans up empty children. It does so by name, which may stand for another child by now.
     const remove = namespace._remove
@@ -247,7 +251,7 @@ export class ConnectStage {
     context.settle({ outcome: 'refused', refusal, error: refused.error })
     this.#close(pending.state, context)
     this.#discardIfUnused(namespace)
-    if (refusal.code === 'UNAUTHENTICATED') this.#countFailure(client)
+    if (refusal.code === 'UNAUTHENTICATED' || refusal.code === 'RATE_LIMITED') this.#countFailure(client)
   }
 
   /** Whoever tries one credential after the other opens a connection for each few. */

@@ -95,11 +95,20 @@ export class ControlStage {
     const attempts = boundedKey(`step-up:${factor.name}:${limit}/${perMs}`, identity)
     // Counted before the code is looked at, and given back for a right one: parallel sockets get no further guesses.
     const wait = await this.#ask(() => store.consume(attempts, { limit, perMs, cost: 1 }, now))
+    if (typeof wait !== 'number' || !(wait >= 0)) throw new Denied('UNAVAILABLE', undefined, 'the store has not counted the attempt')
     if (wait > 0) throw new Denied('RATE_LIMITED', { retryAfterMs: Math.ceil(wait) }, `too many codes for the factor ${factor.name}`)
-    const proved: unknown = await this.#core.within(Promise.resolve(factor.verify(code, { principal, namespace: state.plan.name, address: state.address, now, store, id: context.id, peer: state.facts })))
+    const giveBack = (): Promise<unknown> => this.#ask(() => store.consume(attempts, { limit, perMs, cost: -1 }, now))
+    let proved: unknown
+    try {
+      proved = await this.#core.within(Promise.resolve(factor.verify(code, { principal, namespace: state.plan.name, address: state.address, now, store, id: context.id, peer: state.facts })))
+    } catch (error) {
+      // Nothing was said of the code.
+      if (error instanceof Denied && error.code === 'UNAVAILABLE') await giveBack()
+      throw error
+    }
     if (proved !== true) throw new Denied('UNAUTHENTICATED', undefined, `a wrong code for the factor ${factor.name}`)
     this.#checkSame(socket, state, identity)
-    await this.#ask(() => store.consume(attempts, { limit, perMs, cost: -1 }, now))
+    await giveBack()
     if (shared) await this.#ask(() => store.set(sharedFactorKey(identity, factor.name), String(now), sharedForMs))
     this.#checkSame(socket, state, identity)
     // Last: whoever is told that it could not be recorded has proved nothing.

@@ -78,6 +78,11 @@ export class DeliverStage {
     this.#wrap(socket)
   }
 
+  /** A packet is not written after all: what was decided about it must not meet the next one. */
+  withhold({ client }: RawSocket): void {
+    this.#marks.delete(client)
+  }
+
   #wrap(socket: RawSocket): void {
     socket.notifyOutgoingListeners = this.#notify
     const { client } = socket

@@ -126,6 +126,7 @@ export class EventStage {
 
     const { lane } = state
     if (lane?.busy === true && !plan.unordered) {
+      context.facts = state.facts
       const waits = lane.push(() => this.#decide(socket, state, plan, context, packet), Math.max(size, 0), this.#core.settings.lane)
       if (!waits) this.#refuse(socket, context, packet, { error: new Denied('OVERLOADED'), policy: 'lane' })
       return
@@ -144,6 +145,8 @@ export class EventStage {
     if (!socket.connected) return
     const barred = state.barred(context)
     if (barred !== undefined) return this.#refuse(socket, context, packet, barred)
+    const another = context.facts === undefined ? undefined : changed(state, context)
+    if (another !== undefined) return this.#refuse(socket, context, packet, another)
     // A refresh may come while it is being decided: all of its policies see the same peer.
     context.facts = state.facts
     const verdict = plan.chain(context)
@@ -332,10 +335,10 @@ class Failure {
   constructor(readonly cause: unknown) {}
 }
 
-/** What was decided about somebody is not handled as of another, or of nobody. */
+/** What somebody has sent, or what was decided about it, is not handled as of another, or of nobody. */
 function changed(state: PeerState, { facts }: EventContext): Refused | undefined {
   if (state.facts === facts || identityOf(state.facts) === identityOf(facts!)) return undefined
-  return { error: new Denied('CREDENTIAL_EXPIRED', undefined, 'the peer has become somebody else while the event was being decided'), policy: 'gate' }
+  return { error: new Denied('CREDENTIAL_EXPIRED', undefined, 'the peer has become somebody else since the event came'), policy: 'gate' }
 }
 
 /** The parser lets a packet without any payload through. */

@@ -37,6 +37,8 @@ export class RecoveryStage {
     const persist = underlying(adapter, 'persistSession')
     adapter.persistSession = (session) => {
       const state = this.#peers.get(namespace.sockets.get(session.sid) ?? NOBODY)
+      // Whoever has become somebody else must not be given what was kept from it before.
+      if (state?.hasChanged === true) return
       const subject = state === undefined ? session.subject : identityOf(state.facts)
       this.#expect(session.sid, connectionStateRecovery.maxDisconnectionDuration ?? DEFAULT_AWAY_MS)
       this.#contain(namespace, () => persist().call(adapter, subject === undefined ? session : { ...session, subject }))
@@ -155,6 +157,8 @@ export class RecoveryStage {
       socket._cleanup()
       return true
     }
+    const over = state.standing(this.#core.clock.now())
+    if (over !== undefined) throw new Denied(over)
     if (latest === undefined) throw new Denied('UNAVAILABLE', undefined, 'the adapter has lost the session while it was being restored')
     const missedPackets = [...latest.missedPackets, ...storedSince(adapter, stored, rooms)]
     // The in-memory adapter would hand the same session out again, also after a deliberate disconnect.

@@ -176,7 +176,7 @@ export class RenewalStage {
 
   /** @returns undefined where rooms were joined that nobody has decided about */
   #swap(socket: RawSocket, state: PeerState, next: PeerState, verdicts: ReadonlyMap<string, Verdict>, last: boolean, failed: (error: unknown) => void): Renewal | Refused | undefined {
-    if (!socket.connected || state.ended !== undefined) return { error: new Denied(state.ended ?? 'UNAUTHENTICATED', undefined, 'the peer is gone'), policy: 'gate' }
+    if (state.gone || state.ended !== undefined) return { error: new Denied(state.ended ?? 'UNAUTHENTICATED', undefined, 'the peer is gone'), policy: 'gate' }
     const standing = next.standing(this.#core.clock.now())
     if (standing !== undefined) return { error: new Denied(standing), policy: 'gate' }
     // While its rooms were being decided, or an event.
@@ -186,12 +186,18 @@ export class RenewalStage {
     const lost = rooms.filter((room) => !verdicts.has(room) || verdicts.get(room) !== undefined)
     const before = state.facts as { readonly ability?: unknown }
     const isAnother = identityOf(before) !== identityOf(next.facts)
+    // The application's middleware is still looking at who it was.
+    if (isAnother && !socket.connected) return { error: new Denied('UNAUTHENTICATED', undefined, 'the peer has changed before it has entered'), policy: 'gate' }
+    const rights = lostRights(before.ability, (next.facts as { readonly ability?: unknown }).ability)
     this.#tenure.replace(socket, state, () => state.renew(next, failed))
-    if (isAnother) state.proved = undefined
+    if (isAnother) {
+      state.proved = undefined
+      state.hasChanged = true
+    }
     this.#leave(socket, state, lost)
     const { principal } = state.facts as { readonly principal?: Principal }
     if (principal !== undefined) state.fence = undefined
-    return { expiresAtMs: principal?.expiresAtMs ?? null, lost: { rooms: lost, rights: lostRights(before.ability, (state.facts as { readonly ability?: unknown }).ability) } }
+    return { expiresAtMs: principal?.expiresAtMs ?? null, lost: { rooms: lost, rights } }
   }
 
   #leave(socket: RawSocket, state: PeerState, rooms: readonly string[]): void {

@@ -17,8 +17,10 @@ import type { Packet, RawSocket, WriteOptions } from './socket-io.ts'
 
 /** What tenure asks of the other stages. */
 export interface Surroundings {
-  /** Lets nothing more of the application reach a socket. */
+  /** Lets nothing more of the application reach a socket by a broadcast. */
   mute(socket: RawSocket): void
+  /** What was decided for the write of a packet is of no use: it is not written. */
+  withhold(socket: RawSocket): void
   /** The credential of a peer is over, and it goes on as nobody. */
   anonymise(socket: RawSocket, state: PeerState): void
   /** The sockets of this id, in any namespace. */
@@ -49,6 +51,7 @@ class Term extends Due {
 
 /** How long a revocation is remembered here besides in the store: longer than a decision that has asked the store before it takes. */
 const RECENT_MS = 60_000
+const REAUTHORIZED = 'reauthorized:'
 
 export class TenureStage {
   readonly #core: Core
@@ -64,12 +67,10 @@ export class TenureStage {
   constructor(core: Core, around: Surroundings) {
     this.#core = core
     this.#around = around
-    const terms = this.#terms
     this.#packet = function (packet, opts) {
       if (isOfApplication(packet)) {
         core.agenda.catchUp()
-        const { state } = terms.get(this)!
-        if (state.muted || state.ended !== undefined) return
+        if (around.stateOf(this).muted) return around.withhold(this)
       }
       inherited(this, 'packet').call(this, packet, opts)
     }
@@ -163,6 +164,7 @@ export class TenureStage {
 
   #silence(socket: RawSocket, state: PeerState): void {
     state.muted = true
+    socket.packet = this.#packet
     this.#around.mute(socket)
   }
 
@@ -170,6 +172,8 @@ export class TenureStage {
   close(socket: RawSocket, state: PeerState, denied: Denied, reconnect: ReconnectAdvice, policy = 'gate'): void {
     if (state.ended !== undefined) return
     state.ended = denied.code
+    // Before anybody is told: observers, and listeners of the end, may send something.
+    this.#silence(socket, state)
     const context = new ConnectContext(this.#core, state.plan.name, socket.handshake, undefined, 'connect', state)
     try {
       const refusal = this.#core.refused(context, { error: denied, policy })
@@ -209,6 +213,16 @@ export class TenureStage {
     return { closed, ends }
   }
 
+  /** The rights of these peers were looked up anew: whoever is being decided about at this moment is to be asked once more. */
+  remember(sought: Sought): void {
+    this.#remember(REAUTHORIZED + keyOf(sought, undefined)!, undefined)
+  }
+
+  /** Whether the rights of a peer were looked up anew a moment ago: perhaps after the policies had asked for them. */
+  wasReauthorized({ facts }: PeerState): boolean {
+    return this.#recently(keysOf(facts).map((key) => REAUTHORIZED + key), facts)
+  }
+
   /** Lets those in again who were kept out. */
   reinstate(sought: Sought): void {
     for (const key of keysOfTarget(sought)) this.#recent.delete(key)
@@ -234,17 +248,22 @@ export class TenureStage {
       if (at + RECENT_MS > now) break
       this.#recent.delete(old)
     }
+    const known = this.#recent.get(key)?.issuedBefore
     this.#recent.delete(key)
-    this.#recent.set(key, { issuedBefore, at: now })
+    this.#recent.set(key, { issuedBefore: issuedBefore === undefined || known === undefined ? issuedBefore : Math.max(issuedBefore, known), at: now })
   }
 
   /** Whether what a peer has proved was revoked a moment ago: perhaps after the store was asked. */
   wasRevoked({ facts }: PeerState): boolean {
+    return this.#recently(keysOf(facts), facts)
+  }
+
+  #recently(keys: readonly string[], facts: object): boolean {
     if (this.#recent.size === 0) return false
     const since = this.#core.clock.now() - RECENT_MS
-    return keysOf(facts).some((key) => {
-      const revocation = this.#recent.get(key)
-      return revocation !== undefined && revocation.at > since && applies(revocation, facts)
+    return keys.some((key) => {
+      const known = this.#recent.get(key)
+      return known !== undefined && known.at > since && applies(known, facts)
     })
   }
 }

@@ -127,6 +127,14 @@ export class Wiring implements Entrance, Surroundings {
     this.#deliver.mute(socket)
   }
 
+  withhold(socket: RawSocket): void {
+    this.#deliver.withhold(socket)
+  }
+
+  entered(socket: RawSocket, state: PeerState): void {
+    if (this.tenure.wasReauthorized(state)) void this.renewal.reauthorize(socket, state)
+  }
+
   anonymise(socket: RawSocket, state: PeerState): void {
     void this.renewal.anonymise(socket, state)
   }

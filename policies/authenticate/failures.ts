@@ -24,14 +24,19 @@ const DEFAULT_ACCOUNT: FailureLimit = { limit: 10, perMs: 900_000 }
 /** Who is held is looked up without the store. The oldest go first. */
 const MAX_HELD = 10_000
 
+/** How an attempt ended: what was reserved for it is kept for a failure, and given back otherwise. */
+export type Attempt = (error?: unknown) => void
+
+const NOTHING: Attempt = () => undefined
+
 /**
- * Counts credentials that proved nothing. A success costs nothing: only a failure asks the store, and what it answers is remembered here until
- * the wait is over.
+ * Counts credentials that proved nothing. By address a failure is counted when it has happened, so that a success costs nothing. A credential
+ * that names an account is a guess: those are counted before they are looked at, so that parallel ones are not more of them.
  */
 export class Failures {
   readonly #address: FailureLimit | undefined
   readonly #account: FailureLimit | undefined
-  /** By key, until when it has to wait. */
+  /** Addresses that have to wait, and until when: looked up without the store. */
   readonly #held = new Map<string, number>()
 
   constructor(limits: FailureLimits | undefined) {
@@ -40,33 +45,60 @@ export class Failures {
     this.#account = perAccount === false ? undefined : (perAccount ?? DEFAULT_ACCOUNT)
   }
 
-  /** @throws Denied `RATE_LIMITED` for whoever has failed too often: whatever it brings now is not looked at */
-  hold(ctx: ConnectContext, account: string | undefined): void {
-    if (this.#held.size === 0) return
-    const until = this.#held.get(keyOf(ctx, account))
-    if (until === undefined || until <= ctx.now) return
-    throw new Denied('RATE_LIMITED', { retryAfterMs: Math.ceil(until - ctx.now) }, 'too many failed credentials')
+  /** @throws Denied `RATE_LIMITED` for an address that has failed too often: whatever it brings now is not looked at */
+  hold({ address, cause, now }: ConnectContext): void {
+    // A peer that is here has a limit of its own, and is not to suffer for its neighbours.
+    if (this.#held.size === 0 || cause === 'refresh') return
+    const key = addressKey(address)
+    const wait = (this.#held.get(key) ?? 0) - now
+    if (wait <= 0) return
+    // The clock was set back.
+    if (wait > this.#address!.perMs) this.#held.delete(key)
+    else throw tooMany(wait)
   }
 
-  /** Counts a failure, where it is one. @returns the error as it was, or a promise that rejects with it once it is counted */
-  count(ctx: ConnectContext, account: string | undefined, error: unknown): unknown {
-    if (!(error instanceof Denied) || error.code !== 'UNAUTHENTICATED') return error
-    if (this.#address !== undefined) this.#consume(ctx, keyOf(ctx, undefined), this.#address)
-    if (this.#account !== undefined && account !== undefined) this.#consume(ctx, keyOf(ctx, account), this.#account)
+  /** Takes one guess from an account, as seen from an address. @throws Denied `RATE_LIMITED` where there is none left, `UNAVAILABLE` where the store cannot say */
+  reserve(ctx: ConnectContext, account: string | undefined): Attempt | Promise<Attempt> {
+    const limit = this.#account
+    if (limit === undefined || account === undefined) return NOTHING
+    const key = boundedKey('failures:account', JSON.stringify([account, addressKey(ctx.address)]))
+    const take = (wait: number): Attempt => {
+      if (typeof wait !== 'number' || !(wait >= 0)) throw new Denied('UNAVAILABLE', undefined, 'the store has not counted the attempt')
+      if (wait > 0) throw tooMany(wait)
+      return (error) => {
+        if (!isFailure(error)) this.#consume(ctx, key, limit, -1, () => undefined)
+      }
+    }
+    const failed = (error: unknown): never => {
+      throw error instanceof Denied ? error : new Denied('UNAVAILABLE', undefined, error)
+    }
+    try {
+      const wait = ctx.store.consume(key, { ...limit, cost: 1 }, ctx.now)
+      return isThenable(wait) ? Promise.resolve(wait).then(take).catch(failed) : take(wait)
+    } catch (error) {
+      return failed(error)
+    }
+  }
+
+  /** Counts a failure, where it is one. @returns the error as it was */
+  count(ctx: ConnectContext, error: unknown): unknown {
+    const limit = this.#address
+    if (limit === undefined || !isFailure(error)) return error
+    const key = addressKey(ctx.address)
+    const { now } = ctx
+    this.#consume(ctx, `failures:address:${key}`, limit, 1, (wait) => {
+      if (wait > 0) this.#remember(key, now + wait, now)
+    })
     return error
   }
 
-  #consume(ctx: ConnectContext, key: string, { limit, perMs }: FailureLimit): void {
-    const { now } = ctx
-    const hold = (wait: number): void => {
-      if (wait > 0) this.#remember(key, now + wait, now)
-    }
-    // Whoever failed is refused anyway: nobody waits for the count, and a store that cannot count changes nothing.
+  /** Nobody waits for the count, and a store that cannot count changes nothing about what was decided. */
+  #consume(ctx: ConnectContext, key: string, { limit, perMs }: FailureLimit, cost: number, then: (wait: number) => void): void {
     const failed = (error: unknown): void => ctx.scene.fault(ctx, error, 'authenticate')
     try {
-      const wait = ctx.store.consume(key, { limit, perMs, cost: 1 }, now)
-      if (isThenable(wait)) Promise.resolve(wait).then(hold).catch(failed)
-      else hold(wait)
+      const wait = ctx.store.consume(key, { limit, perMs, cost }, ctx.now)
+      if (isThenable(wait)) Promise.resolve(wait).then(then).catch(failed)
+      else then(wait)
     } catch (error) {
       failed(error)
     }
@@ -82,9 +114,12 @@ export class Failures {
   }
 }
 
-function keyOf({ address }: ConnectContext, account: string | undefined): string {
-  const source = addressKey(address)
-  return account === undefined ? `failures:address:${source}` : boundedKey('failures:account', JSON.stringify([account, source]))
+function isFailure(error: unknown): boolean {
+  return error instanceof Denied && error.code === 'UNAUTHENTICATED'
+}
+
+function tooMany(wait: number): Denied {
+  return new Denied('RATE_LIMITED', { retryAfterMs: Math.ceil(wait) }, 'too many failed credentials')
 }
 
 function check(limits: FailureLimits = {}): FailureLimits {

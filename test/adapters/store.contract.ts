@@ -129,6 +129,20 @@ export function describeStore(name: string, make: () => StoreUnderTest | Promise
         }
       })
 
+      test('takes back what was not used after all', async () => {
+        expect(await consume('k', 3, 1_000, 3)).toBe(0)
+        expect(await consume('k', 3, 1_000, 1)).toBe(334)
+        expect(await consume('k', 3, 1_000, -1)).toBe(0)
+        expect(await consume('k', 3, 1_000, 1)).toBe(0)
+        expect(await consume('k', 3, 1_000, 1)).toBe(334)
+      })
+
+      test('gives no more than the limit where more is given back than was taken', async () => {
+        for (let i = 0; i < 5; i++) expect(await consume('k', 3, 1_000, -1)).toBe(0)
+        for (let i = 0; i < 3; i++) expect(await consume('k', 3, 1_000)).toBe(0)
+        expect(await consume('k', 3, 1_000)).toBe(334)
+      })
+
       test('gives a limit once, also to many who ask at the same time', async () => {
         const answers = await Promise.all(Array.from({ length: 50 }, async () => consume('k', 10, 60_000)))
         expect(answers.filter((wait) => wait === 0)).toHaveLength(10)
@@ -211,6 +225,125 @@ export function describeStore(name: string, make: () => StoreUnderTest | Promise
       test('is true for one of many who ask at the same time', async () => {
         const answers = await Promise.all(Array.from({ length: 50 }, async () => claim(60_000)))
         expect(answers.filter(Boolean)).toHaveLength(1)
+      })
+    })
+
+    describe('several values at once', () => {
+      test('are got in the order of their keys, also twice, and undefined where there is none', async () => {
+        await store.set('a', '1', 1_000)
+        await store.set('b', '', 1_000)
+        expect([...(await store.getMany(['b', 'x', 'a', '__proto__', 'a']))]).toEqual(['', undefined, '1', undefined, '1'])
+        expect([...(await store.getMany([]))]).toEqual([])
+      })
+
+      test('live as long as each of them', async () => {
+        await store.set('a', '1', 1_000)
+        await store.set('b', '2', 2_000)
+        await subject.pass(1_000)
+        expect([...(await store.getMany(['a', 'b']))]).toEqual([undefined, '2'])
+      })
+
+      test('leave out what was deleted or taken', async () => {
+        for (const key of ['a', 'b', 'c']) await store.set(key, key, 1_000)
+        await store.delete('a')
+        await store.take('b')
+        expect([...(await store.getMany(['a', 'b', 'c']))]).toEqual([undefined, undefined, 'c'])
+      })
+    })
+
+    describe('get or set', () => {
+      test('is what was there, and else what was given', async () => {
+        expect(await store.getOrSet('k', 'first', 1_000)).toBe('first')
+        expect(await store.getOrSet('k', 'second', 9_000)).toBe('first')
+        expect(await store.get('k')).toBe('first')
+      })
+
+      test('does not lengthen what was there', async () => {
+        await store.getOrSet('k', 'first', 1_000)
+        await subject.pass(900)
+        await store.getOrSet('k', 'second', 9_000)
+        await subject.pass(100)
+        expect(await store.get('k')).toBeUndefined()
+        expect(await store.getOrSet('k', 'third', 1_000)).toBe('third')
+      })
+
+      test('holds an empty text for one', async () => {
+        expect(await store.getOrSet('k', '', 1_000)).toBe('')
+        expect(await store.getOrSet('k', 'x', 1_000)).toBe('')
+      })
+
+      test('is the same for all who ask at the same time', async () => {
+        const answers = await Promise.all(Array.from({ length: 50 }, async (_, index) => store.getOrSet('k', String(index), 60_000)))
+        expect(new Set(answers).size).toBe(1)
+      })
+    })
+
+    describe('a channel', () => {
+      /** Waits until a message has gone all the way: another one, behind it. */
+      const passed = async (): Promise<void> => {
+        const done = new Promise<void>((resolve) => void Promise.resolve(store.subscribe('end', () => resolve())).then(() => store.publish('end', '')))
+        await done
+      }
+
+      test('tells everybody who listens, in order, the sender too', async () => {
+        const heard: string[] = []
+        await store.subscribe('c', (message) => heard.push(`1 ${message}`))
+        await store.subscribe('c', (message) => heard.push(`2 ${message}`))
+        for (const message of ['a', '', 'ü😀\n{"a":1}', 'x'.repeat(100_000)]) await store.publish('c', message)
+        await passed()
+        for (const who of ['1', '2']) expect(heard.filter((each) => each.startsWith(who))).toEqual([`${who} a`, `${who} `, `${who} ü😀\n{"a":1}`, `${who} ${'x'.repeat(100_000)}`])
+      })
+
+      test('tells nobody of another one', async () => {
+        const heard: string[] = []
+        await store.subscribe('c', (message) => heard.push(message))
+        for (const other of ['C', 'c:', 'c*', '']) await store.publish(other, 'no')
+        await store.publish('c', 'yes')
+        await passed()
+        expect(heard).toEqual(['yes'])
+      })
+
+      test('is no longer heard by who has left it, and by all others still', async () => {
+        const heard: string[] = []
+        const listen = (message: string): unknown => heard.push(message)
+        const leave = await store.subscribe('c', listen)
+        await store.subscribe('c', listen)
+        await store.publish('c', 'a')
+        await passed()
+        leave()
+        leave()
+        await store.publish('c', 'b')
+        await passed()
+        expect(heard).toEqual(['a', 'a', 'b'])
+      })
+
+      test('keeps nothing for who comes later', async () => {
+        const heard: string[] = []
+        await store.publish('c', 'early')
+        await passed()
+        await store.subscribe('c', (message) => heard.push(message))
+        await store.publish('c', 'late')
+        await passed()
+        expect(heard).toEqual(['late'])
+      })
+
+      test('is told on where one who listens throws', async () => {
+        const heard: string[] = []
+        const said: unknown[] = []
+        const { error } = console
+        console.error = (...args: unknown[]) => said.push(...args)
+        try {
+          await store.subscribe('c', () => {
+            throw new Error('a bug')
+          })
+          await store.subscribe('c', (message) => heard.push(message))
+          await store.publish('c', 'a')
+          await passed()
+        } finally {
+          console.error = error
+        }
+        expect(heard).toEqual(['a'])
+        expect(said).toMatchObject([{ message: 'a bug' }])
       })
     })
 

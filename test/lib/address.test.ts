@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals'
 import type { IncomingMessage } from 'node:http'
-import { addressKey, addressResolver, canonicalAddress } from '../../lib/address.ts'
+import { addressKey, addressResolver, canonicalAddress, secureResolver } from '../../lib/address.ts'
 import type { TrustProxy } from '../../lib/address.ts'
 import { ConfigError } from '../../lib/errors.ts'
 
@@ -139,6 +139,39 @@ describe('the key of an address', () => {
 
   test('takes an IPv4 address at the end of an IPv6 address as part of the lower half', () => {
     expect(addressKey('64:ff9b::192.0.2.1')).toBe('64:ff9b:0:0::/64')
+  })
+})
+
+describe('a connection', () => {
+  const request = (proto: string | undefined, { encrypted = false, remoteAddress = '10.0.0.1' } = {}): never =>
+    ({ socket: { encrypted, remoteAddress }, headers: proto === undefined ? {} : { 'x-forwarded-proto': proto } }) as never
+
+  test('is secure by its own TLS, whoever is trusted', () => {
+    for (const trust of [false, 0, 1, ['10.0.0.0/8']] as const) expect(secureResolver(trust)(request(undefined, { encrypted: true }))).toBe(true)
+    expect(secureResolver(1)(request('http', { encrypted: true }))).toBe(true)
+  })
+
+  test.each([
+    [false, 'https', false],
+    [0, 'https', false],
+    [1, 'https', true],
+    [1, 'HTTPS ', true],
+    [1, 'http', false],
+    [1, '', false],
+    [1, undefined, false],
+    [1, 'https, http', false],
+    [1, 'http, https', true],
+    [1, 'wss', false],
+    [1, 'xhttps', false],
+    [['10.0.0.0/8'], 'https', true],
+    [['192.168.0.0/16'], 'https', false],
+  ] as const)('with trustProxy %j and the header %j: %p', (trust, proto, secure) => {
+    expect(secureResolver(trust)(request(proto))).toBe(secure)
+  })
+
+  test('is not, where nothing is known of it', () => {
+    for (const trust of [false, 1, ['10.0.0.0/8']] as const) for (const unknown of [undefined, null]) expect(secureResolver(trust)(unknown)).toBe(false)
+    expect(secureResolver(['10.0.0.0/8'])(request('https', { remoteAddress: '::ffff:10.0.0.9' }))).toBe(true)
   })
 })
 

@@ -1,4 +1,4 @@
-import { expect, test } from '@jest/globals'
+import { describe, expect, test } from '@jest/globals'
 import { Lane } from '../../lib/lane.ts'
 
 const limits = { maxPending: 3, maxBytes: 100 }
@@ -93,4 +93,46 @@ test('a lane that is cleared by what it starts goes no further', () => {
   lane.push(() => void started.push('b'), 1, limits)
   lane.release()
   expect(started).toEqual(['a'])
+})
+
+describe('between two events', () => {
+  test('is now, where none is being decided', () => {
+    const lane = new Lane()
+    const done: string[] = []
+    lane.between(() => done.push('between'))
+    expect(done).toEqual(['between'])
+  })
+
+  test('is after the one that is being decided, and before all that wait', () => {
+    const { lane, started } = laneOf('a', 'b')
+    lane.between(() => started.push('between'))
+    lane.between(() => started.push('too'))
+    expect(started).toEqual([])
+    lane.release()
+    expect(started).toEqual(['between', 'too', 'a', 'b'])
+    lane.busy = true
+    lane.release()
+    expect(started).toHaveLength(4)
+  })
+
+  test('is before the rest, where one of those that wait takes its time', () => {
+    const lane = new Lane()
+    const started: string[] = []
+    lane.busy = true
+    lane.push(() => (started.push('a'), lane.between(() => started.push('between')), (lane.busy = true)), 0, limits)
+    lane.push(() => void started.push('b'), 0, limits)
+    lane.release()
+    expect(started).toEqual(['a', 'between'])
+    lane.release()
+    expect(started).toEqual(['a', 'between', 'b'])
+  })
+
+  test('comes also when the socket is gone: nobody waits for ever', () => {
+    const { lane, started } = laneOf('a')
+    lane.between(() => started.push('between'))
+    lane.clear()
+    expect(started).toEqual(['between'])
+    lane.release()
+    expect(started).toEqual(['between'])
+  })
 })

@@ -1,5 +1,6 @@
 import { describe, expect, test } from '@jest/globals'
 import { identityOf, PeerState, subjectOf } from '../../lib/peer.ts'
+import { testClock } from '../../lib/testing.ts'
 
 const state = (): PeerState => new PeerState('192.0.2.1', undefined as never)
 
@@ -63,4 +64,86 @@ describe('the identity of a peer', () => {
     }
     expect(subjectOf({ principal: { subject: 'ada' } })).toBe('ada')
   })
+})
+
+describe('the standing of a peer', () => {
+  const until = (expiresAtMs: unknown): PeerState => {
+    const peer = state()
+    peer.facts = { principal: { subject: 'ada', expiresAtMs } }
+    peer.establish()
+    return peer
+  }
+
+  test('is as long as its credential, to the millisecond', () => {
+    const peer = until(1_000)
+    expect([peer.standing(999), peer.standing(1_000), peer.standing(5_000)]).toEqual([undefined, 'CREDENTIAL_EXPIRED', 'CREDENTIAL_EXPIRED'])
+    expect(peer.barredBy(testClock(999))).toBeUndefined()
+    expect(peer.barred({ now: 1_000 })).toMatchObject({ error: { code: 'CREDENTIAL_EXPIRED' }, policy: 'gate' })
+  })
+
+  test('has no end where none was said, or nobody is there', () => {
+    for (const end of ['never', undefined]) expect(until(end).standing(Number.MAX_VALUE)).toBeUndefined()
+    const nobody = state()
+    nobody.establish()
+    expect(nobody.standing(Number.MAX_VALUE)).toBeUndefined()
+  })
+
+  test.each([[NaN], [Infinity], [-Infinity]])('an end of %p is over: it does not stand for never', (end) => {
+    expect(until(end).standing(0)).toBe('CREDENTIAL_EXPIRED')
+  })
+
+  test('once it is over, it stays over, wherever the clock goes', () => {
+    const peer = until(1_000)
+    peer.muted = true
+    expect(peer.standing(0)).toBe('CREDENTIAL_EXPIRED')
+    expect(peer.barred({ now: 0 })).toMatchObject({ error: { code: 'CREDENTIAL_EXPIRED' } })
+  })
+
+  test('that was ended says why, whatever the time is', () => {
+    const peer = until('never')
+    peer.ended = 'REVOKED'
+    expect(peer.standing(0)).toBe('REVOKED')
+    expect(peer.barred({ now: 0 })).toMatchObject({ error: { code: 'REVOKED' } })
+  })
+
+  test('reads no clock where there is no end', () => {
+    const clock = { ...testClock(), now: (): never => { throw new Error('the clock was read') } }
+    expect(until('never').barredBy(clock)).toBeUndefined()
+  })
+})
+
+describe('what is proved anew', () => {
+  test('takes the place of what was, and what hung on that ends once', () => {
+    const calls: string[] = []
+    const peer = state()
+    peer.facts = { principal: { subject: 'ada', expiresAtMs: 1_000 } }
+    peer.establish()
+    peer.onClose(() => void calls.push('old'), () => {})
+    const next = state()
+    next.facts = { principal: { subject: 'ada', expiresAtMs: 2_000 } }
+    next.establish()
+    next.onClose(() => void calls.push('new'), () => {})
+    peer.renew(next, () => {})
+    expect(calls).toEqual(['old'])
+    expect([peer.facts, peer.endsAt]).toEqual([next.facts, 2_000])
+    next.close(() => {})
+    expect(calls).toEqual(['old'])
+    peer.close(() => {})
+    peer.close(() => {})
+    expect(calls).toEqual(['old', 'new'])
+  })
+
+  test('is fixed: nobody changes the facts of a peer that was admitted', () => {
+    const peer = state()
+    peer.facts = { principal: undefined }
+    peer.establish()
+    expect(Object.isFrozen(peer.facts)).toBe(true)
+  })
+})
+
+test('notices of refusals are a burst of ten, then ten a second, wherever the clock goes', () => {
+  const peer = state()
+  const count = (now: number): number => Array.from({ length: 100 }, () => peer.mayNotice(now)).filter(Boolean).length
+  expect([count(50_000), count(50_000), count(50_100), count(50_500), count(60_000)]).toEqual([10, 0, 1, 4, 10])
+  expect(count(1_000)).toBe(10)
 })

@@ -304,10 +304,42 @@ describe('options', () => {
     const named = { ...scheme('badge', (badge) => (badge === 'alice:good' ? alice : deny('UNAUTHENTICATED'))), account: (badge: string) => badge.split(':')[0] }
     const probe = harness(authenticate(named, { failures: { perAccount: { limit: 1, perMs: 1_000 } } }))
     const ask = (name: string, address = '198.51.100.1') => probe.connect({ auth: { badge: name }, address })
-    for (let attempt = 0; attempt < 2; attempt++) await ask('alice:bad')
+    expect(await ask('alice:bad')).toEqual(denied('UNAUTHENTICATED'))
     expect(await ask('alice:good')).toEqual(denied('RATE_LIMITED', { retryAfterMs: 1_000 }))
     expect(await ask('alice:good', '198.51.100.2')).toEqual(admitted())
     expect(await ask('bob:bad')).toEqual(denied('UNAUTHENTICATED'))
+  })
+
+  test('failures: guesses that come at once are no more guesses', async () => {
+    let asked = 0
+    const slow = { ...scheme('badge', async () => (asked++, deny('UNAUTHENTICATED'))), account: () => 'alice' }
+    const probe = harness(authenticate(slow, { failures: { perAccount: { limit: 5, perMs: 60_000 } } }))
+    const results = await Promise.all(Array.from({ length: 50 }, () => probe.connect({ auth: badge })))
+    expect(asked).toBe(5)
+    expect(results.filter(({ code }) => code === 'RATE_LIMITED')).toHaveLength(45)
+  })
+
+  test('failures: a guess that was right, or that nobody could judge, is given back', async () => {
+    const answers: Record<string, () => unknown> = { good: () => alice, down: () => deny('UNAVAILABLE'), slow: async () => alice }
+    const named = { ...scheme('badge', (badge) => answers[badge]!()), account: () => 'alice' }
+    const probe = harness(authenticate(named, { failures: { perAccount: { limit: 1, perMs: 60_000 } } }))
+    for (const way of ['good', 'down', 'slow', 'good']) expect((await probe.connect({ auth: { badge: way } })).code).toBe(way === 'down' ? 'UNAVAILABLE' : undefined)
+  })
+
+  test('failures: a peer that is here does not wait for its neighbours', async () => {
+    const probe = harness(authenticate(scheme('badge', (badge) => (badge === 'good' ? alice : deny('UNAUTHENTICATED'))), { failures: { perAddress: { limit: 1, perMs: 60_000 } } }))
+    for (let attempt = 0; attempt < 2; attempt++) await probe.connect({ auth: { badge: 'bad' } })
+    expect(await probe.connect({ auth: { badge: 'good' } })).toEqual(denied('RATE_LIMITED'))
+    expect(await probe.connect({ auth: { badge: 'good' }, cause: 'refresh' })).toEqual(admitted())
+  })
+
+  test('failures: a clock that is set back holds nobody for longer', async () => {
+    let now = 10_000_000
+    const clock = { ...testClock(), now: () => now }
+    const probe = harness(authenticate(scheme('badge', (badge) => (badge === 'good' ? alice : deny('UNAUTHENTICATED'))), { failures: { perAddress: { limit: 1, perMs: 60_000 } } }), { clock: clock })
+    for (let attempt = 0; attempt < 2; attempt++) await probe.connect({ auth: { badge: 'bad' } })
+    now -= 3_600_000
+    expect(await probe.connect({ auth: { badge: 'good' } })).toEqual(admitted())
   })
 
   test('failures: a success costs nothing', async () => {
