@@ -76,6 +76,7 @@ describe('the query', () => {
     const show = (where: string, { url, headers, rawHeaders, _query }: IncomingMessage & { _query?: unknown }): void => void seen.push(JSON.stringify([where, url, headers, rawHeaders, _query]))
     const host = await start({
       schemes: [reading(dangerouslyFromQuery('access'))],
+      declare: (gate) => gate.connect((ctx, next) => (seen.push(inspect(ctx, { depth: 4, showHidden: true })), next())),
       serving: { allowRequest: (request, done) => (show('allowRequest', request), done(null, true)) },
       application: (io) => {
         io.engine.use((request: IncomingMessage, _response: unknown, next: () => void) => (show('engine.use', request), next()))

@@ -54,6 +54,22 @@ describe.each(ways)('a credential that ends, over %s', (way) => {
     expect([news, host.handled]).toEqual([[], []])
   })
 
+  test.each(['socket', 'room', 'all', 'ack'] as const)('is over at its time for whatever is sent first (to %s)', async (kind) => {
+    const host = await start({ terms: GRACE })
+    const socket = await enteredBy(host, way, tokenOf('alice', 1))
+    const news = record(socket, 'news')
+    await join(socket, 'room')
+    const ended = heard(socket, 'gate:expiring')
+    host.clock.set(1_000)
+    const [one] = host.sockets
+    if (kind === 'socket') one!.emit('news', 'x')
+    else if (kind === 'room') host.io.to('room').emit('news', 'x')
+    else if (kind === 'all') host.io.emit('news', 'x')
+    else one!.emit('news', 'x', () => {})
+    expect(await ended).toMatchObject([{ inMs: 0 }])
+    expect([await say(socket, 'x'), news]).toEqual([EXPIRED, []])
+  })
+
   test('mutes its peer for a grace, in which nothing is admitted and nothing delivered, until it brings a new one', async () => {
     const host = await start({ terms: GRACE })
     const socket = await enteredBy(host, way, tokenOf('alice', 1))
@@ -67,6 +83,9 @@ describe.each(ways)('a credential that ends, over %s', (way) => {
     expect(await expiring).toEqual([{ expiresAtMs: NOW + 1_000, inMs: 0, closesInMs: 4_000 }])
     expect(await say(socket, 'muted')).toEqual(EXPIRED)
     expect(await join(socket, 'other')).toEqual(EXPIRED)
+    expect(() => host.sockets[0]!.join('by the application')).toThrow(expect.objectContaining({ code: 'CREDENTIAL_EXPIRED' }))
+    host.io.socketsJoin('by an operator')
+    expect([...host.sockets[0]!.rooms]).toEqual([socket.id, 'room'])
     host.io.emit('news', 'all')
     host.io.to('room').emit('news', 'room')
     host.io.except('nobody').emit('news', 'except')

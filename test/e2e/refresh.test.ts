@@ -196,6 +196,19 @@ describe('what is lost by it', () => {
     expect([...host.sockets[0]!.rooms]).toEqual([socket.id, 'room:b'])
   })
 
+  test('a room that was joined while the others were decided is decided before the refresh takes place', async () => {
+    const slow = held()
+    const host = await start({ declare: (gate) => gate.join('slow', (ctx, next) => (ctx.cause === 'refresh' ? slow.hook(ctx, next) : next())).join('room:{id}', ({ peer, params }, next) => ((peer.principal?.claims['may'] as string).includes(params.id) ? next() : undefined)) })
+    const socket = await enteredWith(host, later('alice', { may: 'ab' }))
+    await join(socket, 'slow')
+    const refreshed = refresh(socket, later('alice', { may: 'b' }))
+    await slow.begun
+    for (const room of ['room:a', 'room:b']) expect(await join(socket, room)).toBe('joined')
+    slow.open()
+    expect(await refreshed).toMatchObject({ lost: { rooms: ['room:a'] } })
+    expect([...host.sockets[0]!.rooms].sort()).toEqual([socket.id, 'room:b', 'slow'].sort())
+  })
+
   test('a join that was decided with the rights of before is decided anew', async () => {
     const slow = held()
     const host = await start({ declare: (gate) => (withRights(gate), gate.join('room:{id}', slow.hook)) })
@@ -326,6 +339,9 @@ test('a refresh of who was revoked is refused, and so is a credential that was r
   const host = await start({ declare: (gate) => gate.join('slow', (ctx, next) => (ctx.cause === 'refresh' ? slow.hook(ctx, next) : next())) })
   const socket = await enteredWith(host, later('alice', { jti: 'one' }))
   await host.gate.revoke({ token: 'two' }, { reason: 'stolen' })
+  expect(await refresh(socket, later('alice', { jti: 'two' }))).toEqual(REFUSED)
+  // Also long after: the store remembers, not this node.
+  host.clock.advance(600_000)
   expect(await refresh(socket, later('alice', { jti: 'two' }))).toEqual(REFUSED)
   await join(socket, 'slow')
   const refreshed = refresh(socket, later('alice', { jti: 'three' }))

@@ -1,7 +1,7 @@
 import { describe, expect, test } from '@jest/globals'
 import { ConfigError, guard, memoryStore } from 'portcullis'
 import type { RevocationTarget } from 'portcullis'
-import { client, enteredBy, enteredWith, expectedRefusal, farewell, inAuth, issuer, join, NOW, record, say, settableClock, start, tokenOf, tokens, troubledStore, ways } from '../support/credentials.ts'
+import { client, enteredBy, enteredWith, expectedRefusal, farewell, inAuth, issuer, join, NOW, record, refresh, say, settableClock, start, tokenOf, tokens, troubledStore, ways } from '../support/credentials.ts'
 import { connectPacket, entry, heard, Latch, polling, raw, refusal, serve, until } from '../support/server.ts'
 import { authenticate } from 'portcullis/policies'
 
@@ -75,6 +75,7 @@ test('nothing more is said to who was revoked, nor answered, from that moment', 
   const socket = await enteredWith(host, later('alice'))
   const news = record(socket, 'news')
   const gone = farewell(socket)
+  host.gate.on('denied', () => host.sockets[0]!.emit('news', 'for an observer'))
   void host.gate.revoke({ subject: 'alice' }, stolen)
   host.io.emit('news', 'for all')
   host.sockets[0]!.emit('news', 'for one')
@@ -101,6 +102,22 @@ test('a receipt names every socket that was closed, in whatever namespace, and n
   expect(closed).toHaveLength(2)
   expect(closed).toEqual(expect.arrayContaining([{ socket: ids[0], namespace: '/', subject: 'alice' }, { socket: ids[1], namespace: '/admin', subject: 'alice' }]))
   expect((await host.gate.revoke({ subject: 'alice' }, stolen)).closed).toEqual([])
+})
+
+test('who has refreshed is found by what it has now, not by what it had', async () => {
+  const host = await start()
+  const socket = await enteredWith(host, later('alice', { jti: 'one', sid: 'first' }))
+  expect(await refresh(socket, later('alice', { jti: 'two', sid: 'second' }))).toHaveProperty('expiresAtMs')
+  for (const target of [{ token: 'one' }, { session: 'first' }]) expect((await host.gate.revoke(target, stolen)).closed).toEqual([])
+  expect(await say(socket, 'still here')).toBe('still here')
+  const gone = farewell(socket)
+  expect((await host.gate.revoke({ session: 'second' }, stolen)).closed).toHaveLength(1)
+  await gone
+  const [again, third] = [await enteredWith(host, later('alice', { jti: 'three' })), later('alice', { jti: 'four' })]
+  await refresh(again, third)
+  const closed = farewell(again)
+  expect((await host.gate.revoke({ token: third }, stolen)).closed).toHaveLength(1)
+  await closed
 })
 
 describe('a recovery', () => {

@@ -199,6 +199,7 @@ describe('catching up', () => {
     const { clock, done, agenda, note } = agendaOf()
     let depth = 0
     let deepest = 0
+    note('later', 1_000)
     for (let i = 0; i < 20_000; i++) {
       note(String(i), 10, () => {
         deepest = Math.max(deepest, ++depth)
@@ -207,7 +208,7 @@ describe('catching up', () => {
       })
     }
     clock.advance(10)
-    expect([done.length, deepest, agenda.size]).toEqual([20_000, 1, 0])
+    expect([done.length, deepest, agenda.size]).toEqual([20_000, 1, 1])
   })
 
   test('lets everything lapse that is due before any of it is done', () => {
