@@ -19,6 +19,6 @@ export default {
   coverageProvider: 'v8',
   collectCoverageFrom: ['lib/**/*.ts', 'policies/**/*.ts', 'adapters/**/*.ts', 'client/**/*.ts'],
   // Real servers and a real browser share few cores in CI; a test that is truly stuck still ends.
-  testTimeout: 20_000,
+  testTimeout: 60_000,
   maxWorkers: '100%',
 }

@@ -24,7 +24,23 @@ interface Entry {
 export function memoryStore(options: MemoryStoreOptions = {}): Store {
   const { dangerouslyPerNode = false, maxKeys = 1_000_000, clock = systemClock } = options
   if (!Number.isInteger(maxKeys) || maxKeys < 1) throw new ConfigError(`memoryStore: maxKeys must be a positive integer; got ${String(maxKeys)}.`)
-  return new MemoryStore(dangerouslyPerNode, maxKeys, clock)
+  const store = new MemoryStore(dangerouslyPerNode, maxKeys, clock)
+  // Functions that need no `this`: an application adds to a store by copying it, inheriting from it, or standing in front of it.
+  return {
+    scope: store.scope,
+    dangerouslyPerNode,
+    consume: (key, rate, now) => store.consume(key, rate, now),
+    get: (key) => store.get(key),
+    getMany: (keys) => store.getMany(keys),
+    getOrSet: (key, value, ttlMs) => store.getOrSet(key, value, ttlMs),
+    set: (key, value, ttlMs, setting) => store.set(key, value, ttlMs, setting),
+    take: (key) => store.take(key),
+    add: (key, by, ttlMs) => store.add(key, by, ttlMs),
+    delete: (key) => store.delete(key),
+    publish: (channel, message) => store.publish(channel, message),
+    subscribe: (channel, listener) => store.subscribe(channel, listener),
+    close: () => store.close(),
+  }
 }
 
 /** How many old entries are looked at for each new one: enough to outrun growth, and a bounded cost. */

@@ -1,6 +1,7 @@
 import { describe, expect, test } from '@jest/globals'
 import { memoryStore } from '../../adapters/memory.ts'
 import { ConfigError } from '../../lib/errors.ts'
+import type { Store } from '../../lib/store.ts'
 import { testClock } from '../../lib/testing.ts'
 import { describeStore } from './store.contract.ts'
 
@@ -85,4 +86,13 @@ test('a store that was closed has forgotten everything', () => {
   void store.set('k', 'v', 1_000)
   void store.close()
   expect(store.get('k')).toBeUndefined()
+})
+
+test.each<[string, (store: Store) => Store]>([
+  ['copied', (store) => ({ ...store })],
+  ['inherited from', (store) => Object.create(store) as Store],
+  ['stood in front of', (store) => new Proxy(store, {})],
+])('a store that is %s works as it is', (_, wrapped) => {
+  const store = wrapped(memoryStore())
+  expect([store.set('a', '1', 1_000), store.getMany(['a', 'b']), store.add('n', 2, 1_000), store.consume('r', { limit: 1, perMs: 1_000, cost: 1 }, 0)]).toEqual([true, ['1', undefined], 2, 0])
 })

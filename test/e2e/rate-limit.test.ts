@@ -192,6 +192,7 @@ test('a store that is down admits nobody, tells the client nothing of itself, an
   const memory = memoryStore()
   let down = true
   const store = Object.assign(Object.create(memory) as typeof memory, {
+    subscribe: (...args: Parameters<typeof memory.subscribe>) => memory.subscribe(...args),
     scope: 'node' as const,
     close: () => memory.close(),
     consume: async (key: string, rate: Parameters<typeof memory.consume>[1], now: number) => {

@@ -122,9 +122,9 @@ export function polling(place: Place, headers: Record<string, string> = {}): Pro
   return Polling.open(place, headers)
 }
 
-/** Waits for a condition that no event announces. @throws when it has not come true for ten seconds */
+/** Waits for a condition that no event announces. @throws when it has not come true for half a minute */
 export async function until(condition: () => boolean): Promise<void> {
-  const end = Date.now() + 10_000
+  const end = Date.now() + 30_000
   while (!condition()) {
     if (Date.now() > end) throw new Error(`never came true: ${String(condition)}`)
     await setTimeout(1)
