@@ -5,7 +5,7 @@ import type { ConnectContext, Context, DeliverContext, EventContext, JoinContext
 import { ConfigError, deny, Denied, PolicyFault } from './errors.ts'
 import { STEP_UP } from './factor.ts'
 import type { At } from './gate.ts'
-import { checkPolicy, ENFORCED, isAudienceHook, OBSERVED, stages, UNORDERED } from './policy.ts'
+import { checkPolicy, isAudienceHook, OBSERVED, stages, UNORDERED } from './policy.ts'
 import type { AnyPolicy, DeliverNext, Hook, Stage } from './policy.ts'
 
 /** The context of each stage. */
@@ -117,7 +117,6 @@ function combine(kind: string, given: readonly unknown[], make: (layers: Layer<C
   for (const part of given) checkPolicy(part, kind)
   const parts = given as readonly Part[]
   const combined: Record<string, unknown> = { name: `${kind}(${parts.map(({ name }) => name).join(', ')})` }
-  const enforced: Record<string, unknown> = {}
   for (const stage of stages) {
     const having = parts.filter((part) => part[stage] !== undefined)
     if (having.length === 0) continue
@@ -126,10 +125,7 @@ function combine(kind: string, given: readonly unknown[], make: (layers: Layer<C
       throw new ConfigError(`some: policy "${lacking.name}" has no ${stage} hook and "${having[0]!.name}" has one, so at that stage there would be no choice. Combine policies of the same stages.`)
     }
     combined[stage] = make(having.map((part) => layerOf(part, stage)))
-    const standIns = having.flatMap((part) => standInOf(part, stage) ?? [])
-    if (standIns.length > 0) enforced[stage] = make(standIns)
   }
-  if (Object.keys(enforced).length > 0) Object.assign(combined, { [ENFORCED]: enforced })
   const factors = parts.flatMap((part) => part[STEP_UP] ?? [])
   if (factors.length > 0) Object.assign(combined, { [STEP_UP]: factors })
   // A protection that another branch, or a predicate, can take the place of protects nobody.
@@ -140,15 +136,7 @@ function combine(kind: string, given: readonly unknown[], make: (layers: Layer<C
   return combined
 }
 
-/** What of a part is enforced also where the whole is only observed. */
-function standInOf(part: Part, stage: Stage): Layer<Context> | undefined {
-  const hook = stage === 'deliver' ? undefined : part[ENFORCED]?.[stage]
-  return hook === undefined ? undefined : { policy: part.name, hook, observed: false }
-}
-
 function layerOf(part: Part, stage: Stage): Layer<Context> {
-  const standIn = part[OBSERVED] === true ? standInOf(part, stage) : undefined
-  if (standIn !== undefined) return standIn
   const hook: unknown = part[stage]
   const own = (isAudienceHook(hook) ? (ctx: DeliverContext, next: never) => {
     ctx.audience = hook.audience(ctx.peer)

@@ -4,7 +4,7 @@ import { ConfigError } from './errors.ts'
 import type { NamespaceOptions } from './options.ts'
 import { eventPattern, roomPattern } from './pattern.ts'
 import type { EventPattern, RoomPattern } from './pattern.ts'
-import { checkPolicy, describe, ENFORCED, isAudienceHook, OBSERVED, stagesOf, UNORDERED } from './policy.ts'
+import { checkPolicy, describe, isAudienceHook, OBSERVED, stagesOf, UNORDERED } from './policy.ts'
 import type { AnyPolicy, Stage } from './policy.ts'
 
 /** One hook as it was declared, with the name it is reported under. */
@@ -12,15 +12,11 @@ export interface Item {
   readonly policy: string
   readonly hook: any
   readonly observed: boolean
-  /** What takes the place of the hook where it would only be observed, and is enforced. */
-  readonly enforced?: any
 }
 
 /** The layer of a hook, in a place where decisions are observed or enforced. */
 export function layerOf<C>(item: Item, observing: boolean): Layer<C> {
-  const observed = item.observed || observing
-  const standIn = observed ? (item.enforced as Layer<C>['hook'] | undefined) : undefined
-  return { policy: item.policy, hook: standIn ?? (item.hook as Layer<C>['hook']), observed: observed && standIn === undefined }
+  return { policy: item.policy, hook: item.hook as Layer<C>['hook'], observed: item.observed || observing }
 }
 
 interface Declared {
@@ -118,8 +114,7 @@ function isMarked(given: unknown, mark: symbol): boolean {
 }
 
 function item(policy: AnyPolicy, stage: Stage): Item {
-  const enforced: unknown = stage === 'deliver' ? undefined : policy[ENFORCED]?.[stage]
-  return { policy: policy.name, hook: policy[stage], observed: policy[OBSERVED] === true, ...(enforced === undefined ? {} : { enforced }) }
+  return { policy: policy.name, hook: policy[stage], observed: policy[OBSERVED] === true }
 }
 
 /** A bare hook, or a policy at one of its stages. */

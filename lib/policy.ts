@@ -83,16 +83,12 @@ export interface AnyPolicy {
   readonly [CROSS_SITE]?: readonly string[]
   /** @internal */
   readonly [STEP_UP]?: StepUpTerms | readonly StepUpTerms[]
-  /** @internal */
-  readonly [ENFORCED]?: { readonly [S in Exclude<Stage, 'deliver'>]?: Hook<any> }
 }
 
 /** Marks an item that takes its event out of the lane. */
 export const UNORDERED: unique symbol = Symbol.for('portcullis.unordered')
 /** Marks a policy whose decisions are reported and not enforced. */
 export const OBSERVED: unique symbol = Symbol.for('portcullis.observed')
-/** The hooks of a policy that take the place of its own where it is only observed, and are enforced there: identity is never only observed. */
-export const ENFORCED: unique symbol = Symbol.for('portcullis.enforced')
 
 /** Exists in types only: where a policy stands, for the callbacks of the combinators that stand there. */
 export declare const PLACE: unique symbol
