@@ -7,6 +7,7 @@ import { isThenable } from './compose.ts'
 import type { Ground } from './compose.ts'
 import type { PeerState } from './peer.ts'
 import type { Stage } from './policy.ts'
+import type { Presence } from './presence.ts'
 import type { Principal } from './principal.ts'
 import type { Store } from './store.ts'
 import type { Refusal } from './wire.ts'
@@ -130,6 +131,11 @@ export abstract class Context<Peer extends object = object> {
   /** @internal Called where every hook has agreed, in the async context of the innermost one. */
   reached(): void {}
 
+  /** @internal Whether what is decided with it is only observed. */
+  get isShadow(): boolean {
+    return this.#original !== undefined
+  }
+
   /** @internal A copy whose changes reach nobody: the same decision, settled together with it. */
   shadow(): this {
     const copy = this.copy()
@@ -219,6 +225,8 @@ export class ConnectContext<Peer extends object = object> extends Context<Peer> 
     carried?: Carried,
     /** @internal Who the peer is already, where it is decided about once more. */
     readonly current?: Principal,
+    /** What policies have proved about the peer so far, where it is decided about once more; undefined for a peer that is to become nobody. */
+    readonly before?: object,
   ) {
     super(scene)
     this.#carried = carried
@@ -252,6 +260,16 @@ export class ConnectContext<Peer extends object = object> extends Context<Peer> 
     this.state.onClose(fn, (error) => this.scene.fault(this, error, 'onClose'))
   }
 
+  /**
+   * Calls `fn` once the peer is there: it has entered its namespace or, with cause `refresh` or `reauthorize`, what is decided here has taken the
+   * place of what was. Not called where that never comes.
+   *
+   * @param enforced @internal whether what is done then is done in `observe` mode, too
+   */
+  onEntered(fn: (presence: Presence) => void, enforced = !this.isShadow): void {
+    ;(this.state.entrants ??= []).push({ fn, enforced })
+  }
+
   /** @internal */
   override accept(facts: object): void {
     if (typeof facts !== 'object' || facts === null) throw new TypeError('next() takes an object of facts, such as next({ principal })')
@@ -263,7 +281,7 @@ export class ConnectContext<Peer extends object = object> extends Context<Peer> 
 
   /** Shares the peer: in `observe` mode, too, later policies need the facts of earlier ones. */
   protected override copy(): this {
-    return new ConnectContext(this.scene, this.namespace, this.handshake, this.request, this.cause, this.state, this.carried, this.current) as this
+    return new ConnectContext(this.scene, this.namespace, this.handshake, this.request, this.cause, this.state, this.carried, this.current, this.before) as this
   }
 }
 
@@ -330,6 +348,11 @@ export class EventContext<Peer extends object = object, Data = any> extends Cont
   }
   set data(value: Data) {
     this.#args[0] = value
+  }
+
+  /** @internal The rest of its policies see who the peer is now. */
+  rebase(): void {
+    this.facts = this.state.facts
   }
 
   /** @internal An AsyncResource rather than a snapshot: on Node 20 it costs a hundredth of one. */

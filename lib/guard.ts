@@ -1,3 +1,5 @@
+import { ATTACH } from './attach.ts'
+import type { Attachment, GateControls } from './attach.ts'
 import { CARRIERS } from './carriers.ts'
 import type { Carrier } from './carriers.ts'
 import { compose } from './compose.ts'
@@ -5,6 +7,7 @@ import type { Chain } from './compose.ts'
 import { EventContext } from './context.ts'
 import type { RequestContext } from './context.ts'
 import type { ContractShape } from './contract.ts'
+import { controlsOf } from './controls.ts'
 import { Core } from './core.ts'
 import { namespaceCoverage, warningsOf } from './coverage.ts'
 import type { Coverage } from './coverage.ts'
@@ -54,9 +57,25 @@ export class Declared {
   #carriers: readonly Carrier[] | undefined
   #withinMs: number | undefined
   #order = 0
+  readonly #attached = new Map<AnyPolicy, Attachment>()
   sealed = false
 
-  constructor(readonly core: Core) {}
+  /** @param controls what policies may do that are attached to the gate */
+  constructor(
+    readonly core: Core,
+    readonly controls: () => GateControls,
+  ) {}
+
+  get attachments(): Iterable<Attachment> {
+    return this.#attached.values()
+  }
+
+  /** To be called after each declaration. */
+  attach({ policies }: Scope): void {
+    for (const policy of policies) {
+      if (policy[ATTACH] !== undefined && !this.#attached.has(policy)) this.#attached.set(policy, policy[ATTACH](this.controls()))
+    }
+  }
 
   /** To be called before each declaration. @returns its position */
   next(): number {
@@ -143,11 +162,13 @@ class Declaring {
     this.declared.next()
     this.scope.use(policy)
     this.declared.observe(policy, this.scope)
+    this.declared.attach(this.scope)
     return this
   }
   connect(...items: unknown[]): this {
     this.declared.next()
     this.scope.add('connect', items)
+    this.declared.attach(this.scope)
     return this
   }
   event(names: unknown, ...items: unknown[]): this {
@@ -173,14 +194,20 @@ export class DeclaringGate extends Declaring {
   readonly core: Core
 
   constructor(core: Core) {
-    const declared = new Declared(core)
+    const declared = new Declared(core, () => this.controls())
     super(declared, declared.root)
     this.core = core
+  }
+
+  /** Without a server there are no peers: a revocation is remembered. */
+  protected controls(): GateControls {
+    return controlsOf(this.core, new Revocations(this.core))
   }
 
   request(...items: unknown[]): this {
     this.declared.next()
     this.scope.add('request', items)
+    this.declared.attach(this.scope)
     return this
   }
 
@@ -215,7 +242,13 @@ export class GuardedServer extends DeclaringGate {
     super(core)
     this.#server = server
     this.#wiring = new Wiring(server, core, this.declared)
-    this.#revocations = new Revocations(core, this.#wiring)
+    this.#revocations = new Revocations(core, this.#wiring, async (sought) => {
+      await Promise.all([...this.declared.attachments].map(async (each) => each.revoked?.(sought)))
+    })
+  }
+
+  protected override controls(): GateControls {
+    return controlsOf(this.core, this.#revocations)
   }
 
   peerOf(socket: object): object {
@@ -239,6 +272,7 @@ export class GuardedServer extends DeclaringGate {
         ...[...dangerouslyAllow].map((way) => `dangerouslyAllow: ${way} cannot be guarded, and is accepted.`),
         ...(undeclared.namespaces === 'allow' ? ['Undeclared namespaces may be entered.'] : []),
         ...namespaces.flatMap(warningsOf),
+        ...[...declared.attachments].flatMap((each) => each.warnings?.() ?? []),
       ],
     }
   }
@@ -257,6 +291,7 @@ export class GuardedServer extends DeclaringGate {
 
   async close(): Promise<void> {
     this.#revocations.close()
+    for (const each of this.declared.attachments) each.close?.()
     this.core.close()
     await this.core.settings.store.close()
   }

@@ -6,6 +6,7 @@ import { Denied } from './errors.ts'
 import type { Code } from './errors.ts'
 import type { Lane } from './lane.ts'
 import type { NamespacePlan } from './plan.ts'
+import type { Call, Presence } from './presence.ts'
 import type { Principal } from './principal.ts'
 
 /** `gate:denied` events one socket may get: a burst of ten, then ten a second. */
@@ -17,6 +18,13 @@ export interface Owed {
   earlier: Owed | undefined
   later: Owed | undefined
   giveUp(): void
+}
+
+/** Who waits for a peer to be there. */
+export interface Entrant {
+  readonly fn: (presence: Presence) => void
+  /** False where a policy is only observed: what it does then is reported, and not done. */
+  readonly enforced: boolean
 }
 
 /** What one peer has asked of the gate itself. */
@@ -60,6 +68,10 @@ export class PeerState {
   /** Answers that handlers owe: the newest. */
   owed: Owed | undefined = undefined
   closers: (() => void)[] | undefined = undefined
+  /** Policies that wait for it to be there. */
+  entrants: Entrant[] | undefined = undefined
+  /** Times that policies have set for it. */
+  alarms: Call[] | undefined = undefined
   /** Its socket has begun to close. */
   leaving = false
   gone = false

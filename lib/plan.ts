@@ -1,3 +1,4 @@
+import { BESIDE } from './attach.ts'
 import { CARRIERS, CROSS_SITE } from './carriers.ts'
 import { compose, composeSync } from './compose.ts'
 import type { Chain, Layer, SyncChain } from './compose.ts'
@@ -114,6 +115,7 @@ export class NamespacePlan {
     this.terms = policies.findLast((policy) => policy[TERMS] !== undefined)?.[TERMS]
     this.factors = factorsOf(name, policies)
     checkCookies(name, policies)
+    checkBeside(name, policies)
 
     const connect = this.#collect((scope) => scope.connect)
     this.hasConnect = connect.length > 0
@@ -278,6 +280,13 @@ function checkCookies(name: string, policies: readonly AnyPolicy[]): void {
   throw new ConfigError(
     `namespace ${name}: a credential is read from the cookie ${JSON.stringify(cookie.name)}, which browsers send whichever page connects. Declare use(csrf({ session: fromCookie(${JSON.stringify(cookie.name)}), ... })), or decline it where the cookie is named, with dangerouslyWithoutCsrf: true.`,
   )
+}
+
+/** Some policies do only half of their work alone. */
+function checkBeside(name: string, policies: readonly AnyPolicy[]): void {
+  const all = policies.flatMap((policy) => policy[BESIDE] ?? [])
+  const missing = all.find(({ needs }) => needs !== undefined && !all.some(({ is }) => is === needs))
+  if (missing !== undefined) throw new ConfigError(`namespace ${name}: ${missing.instead}`)
 }
 
 function declaresMain(root: Scope): boolean {

@@ -1,3 +1,4 @@
+import type { ATTACH, Attachment, Beside, BESIDE, GateControls } from './attach.ts'
 import type { Carrier, CARRIERS, CROSS_SITE } from './carriers.ts'
 import type { ConnectContext, DeliverContext, EventContext, JoinContext, RequestContext, SharedDeliverContext } from './context.ts'
 import { ConfigError } from './errors.ts'
@@ -83,6 +84,10 @@ export interface AnyPolicy {
   readonly [CROSS_SITE]?: readonly string[]
   /** @internal */
   readonly [STEP_UP]?: StepUpTerms | readonly StepUpTerms[]
+  /** @internal */
+  readonly [ATTACH]?: (controls: GateControls) => Attachment
+  /** @internal */
+  readonly [BESIDE]?: readonly Beside[]
 }
 
 /** Marks an item that takes its event out of the lane. */

@@ -1,3 +1,4 @@
+import type { Beside, BESIDE } from './attach.ts'
 import type { ConnectContext } from './context.ts'
 
 /** Who a peer is, as a verified credential says. Frozen, and possibly shared by peers that brought the same credential. */
@@ -16,6 +17,9 @@ export interface Principal {
   readonly factors: readonly string[]
 }
 
+/** What a scheme gives for a credential that is genuine and speaks for nobody, such as the session of a visitor: as if there were none. */
+export const NOBODY: unique symbol = Symbol.for('portcullis.nobody')
+
 /**
  * Finds the credential of one kind in a handshake; `undefined` when there is none. A malformed one is found all the same,
  * so that it is refused and not overlooked.
@@ -23,7 +27,7 @@ export interface Principal {
 export type CredentialReader<Credential = string> = (ctx: ConnectContext) => Credential | undefined
 
 /** A way to prove who a peer is, for `authenticate(...)`. */
-export interface Scheme<Credential = any> {
+export interface Scheme<Credential = any, Proved extends Principal | typeof NOBODY = Principal> {
   /** For operators; clients never see it. */
   readonly name: string
   /** Finds the credential. Two that read the very same value are not two credentials. */
@@ -32,9 +36,11 @@ export interface Scheme<Credential = any> {
   readonly singleUse?: true
   /** The account a credential names, before anything is proved: failures are counted for it, by address. */
   account?(credential: Credential): string | undefined
+  /** @internal What has to stand beside it on the gate. */
+  readonly [BESIDE]?: readonly Beside[]
   /**
    * Proves who the credential speaks for.
    * @throws Denied `UNAUTHENTICATED` when it proves nothing. Anything else thrown is a fault, and refuses as well.
    */
-  verify(credential: Credential, ctx: ConnectContext): Principal | Promise<Principal>
+  verify(credential: Credential, ctx: ConnectContext): Proved | Promise<Proved>
 }

@@ -27,15 +27,22 @@ const CHANNEL = 'portcullis:control'
 /** What an operator does about peers that are here, on this node and on those that share its store. */
 export class Revocations {
   readonly #core: Core
-  readonly #gate: { readonly tenure: TenureStage; readonly renewal: RenewalStage }
+  readonly #gate: { readonly tenure: TenureStage; readonly renewal: RenewalStage } | undefined
+  readonly #revoked: (sought: Sought) => Promise<unknown>
   /** Tells the messages of this gate from those of others. */
   readonly #own = newId()
   #unsubscribe: (() => void) | undefined
   #closed = false
 
-  constructor(core: Core, gate: { readonly tenure: TenureStage; readonly renewal: RenewalStage }) {
+  /**
+   * @param gate absent where no peers are: it is only remembered then, and told to others
+   * @param revoked what else is to be done on this node
+   */
+  constructor(core: Core, gate?: { readonly tenure: TenureStage; readonly renewal: RenewalStage }, revoked: (sought: Sought) => Promise<unknown> = () => Promise.resolve()) {
     this.#core = core
     this.#gate = gate
+    this.#revoked = revoked
+    if (gate === undefined) return
     const subscribed = (unsubscribe: () => void): void => {
       if (this.#closed) this.#end(unsubscribe)
       else this.#unsubscribe = unsubscribe
@@ -55,7 +62,9 @@ export class Revocations {
     checkRevocation(options)
     const { reason, issuedBefore, forMs } = options
     const { store, clock } = this.#core.settings
-    const here = all.map((sought) => this.#gate.tenure.revoke(sought, reason, issuedBefore))
+    const here = all.flatMap((sought) => this.#gate?.tenure.revoke(sought, reason, issuedBefore) ?? [])
+    const beside = Promise.all(all.map((sought) => this.#revoked(sought)))
+    beside.catch(noop)
     const now = clock.now()
     const until = now + lifeOf(all[0]!, [expiresAtMs, ...here.flatMap(({ ends }) => ends)], now, forMs)
     const keys = all.flatMap((sought) => keyOf(sought, issuedBefore) ?? [])
@@ -67,6 +76,7 @@ export class Revocations {
     const kept = keys.map((key, index) => ({ key, isNew: known[index] === record, ...together(options, until, known[index]) }))
     const changed = kept.filter(({ isNew }) => !isNew)
     if (changed.length > 0) await this.#all(changed.map((each) => () => store.set(each.key, recordOf(each.options, each.untilMs), each.untilMs - now)))
+    await beside
     return { closed: here.flatMap(({ closed }) => closed), untilMs: keys.length === 0 ? undefined : Math.max(...kept.map(({ untilMs }) => untilMs)) }
   }
 
@@ -76,7 +86,7 @@ export class Revocations {
     const keys = all.flatMap(keysOfTarget)
     if (keys.length === 0) return false
     const { store } = this.#core.settings
-    for (const sought of all) this.#gate.tenure.reinstate(sought)
+    for (const sought of all) this.#gate?.tenure.reinstate(sought)
     const told = all.map((sought) => () => store.publish(CHANNEL, JSON.stringify({ from: this.#own, kind: 'reinstate', sought } satisfies Message)))
     const known = await this.#all([...keys.map((key) => () => store.delete(key)), ...told])
     return known.slice(0, keys.length).includes(true)
@@ -102,6 +112,7 @@ export class Revocations {
   async #reauthorize(sought: Sought): Promise<ReauthorizationReceipt> {
     const kept: string[] = []
     const closed: string[] = []
+    if (this.#gate === undefined) return { kept, closed }
     const { tenure, renewal } = this.#gate
     tenure.remember(sought)
     await Promise.all(tenure.those(sought).map(async ([socket, state]) => ((await renewal.reauthorize(socket, state)) ? kept : closed).push(socket.id)))
@@ -111,7 +122,7 @@ export class Revocations {
   #hear(text: string): void {
     try {
       const message = readMessage(text)
-      if (message.from === this.#own) return
+      if (message.from === this.#own || this.#gate === undefined) return
       if (message.kind === 'revoke') this.#gate.tenure.revoke(message.sought, message.reason, message.issuedBefore)
       else if (message.kind === 'reauthorize') this.#reauthorize(message.sought).catch((error: unknown) => this.#failed(error))
       else this.#gate.tenure.reinstate(message.sought)

@@ -1,10 +1,12 @@
+import { BESIDE } from '../lib/attach.ts'
 import { CARRIERS, carriersOf } from '../lib/carriers.ts'
 import { isThenable } from '../lib/compose.ts'
 import type { ConnectContext } from '../lib/context.ts'
 import { ConfigError, Denied, PolicyFault } from '../lib/errors.ts'
 import { describe } from '../lib/policy.ts'
 import type { Awaitable, Policy } from '../lib/policy.ts'
-import type { Principal, Scheme } from '../lib/principal.ts'
+import { NOBODY } from '../lib/principal.ts'
+import type { Principal, Scheme as SchemeOf } from '../lib/principal.ts'
 import { DEFAULT_TERMS, TERMS } from '../lib/terms.ts'
 import type { OnExpiry, Terms } from '../lib/terms.ts'
 import { Failures } from './authenticate/failures.ts'
@@ -26,6 +28,9 @@ export interface AuthenticateOptions {
   /** How many failed credentials are too many. */
   readonly failures?: FailureLimits
 }
+
+/** One that may find that a genuine credential is nobody's. */
+type Scheme = SchemeOf<any, Principal | typeof NOBODY>
 
 /** What {@link authenticate} makes. */
 export type Authentication<P> = Policy<object, { principal: P }>
@@ -69,14 +74,15 @@ export function authenticate(...given: readonly unknown[]): Authentication<any> 
         throw failed(refused('no credential'))
       }
       const { scheme, credential } = found
-      const prove = (attempt: Attempt): Principal | Promise<Principal> => {
+      const prove = (attempt: Attempt): Principal | undefined | Promise<Principal | undefined> => {
         const ended = (error: unknown): never => {
           const uniformly = uniform(error)
           attempt(uniformly)
           throw failures.count(ctx, uniformly)
         }
-        const accept = (principal: Principal): Principal => {
-          const accepted = admissible(principal, scheme, ctx.now)
+        const accept = (principal: Principal | typeof NOBODY): Principal | undefined => {
+          if (principal === NOBODY && !optional) throw refused(`${scheme.name}: nobody's`)
+          const accepted = principal === NOBODY ? undefined : admissible(principal, scheme, ctx.now)
           attempt()
           return accepted
         }
@@ -93,6 +99,7 @@ export function authenticate(...given: readonly unknown[]): Authentication<any> 
     },
     [TERMS]: terms,
     [CARRIERS]: schemes.flatMap(({ read }) => carriersOf(read)),
+    [BESIDE]: schemes.flatMap((scheme) => scheme[BESIDE] ?? []),
   } as Authentication<any>
 }
 

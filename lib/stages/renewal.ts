@@ -33,12 +33,15 @@ const ROUNDS = 3
 export class RenewalStage {
   readonly #core: Core
   readonly #tenure: TenureStage
+  readonly #greet: (socket: RawSocket, state: PeerState, decided: PeerState) => void
   /** One at a time for each peer: the second is to see what the first has changed. */
   readonly #running = new WeakMap<PeerState, Promise<unknown>>()
 
-  constructor(core: Core, tenure: TenureStage) {
+  /** @param greet tells policies that wait for it that what was decided is in force */
+  constructor(core: Core, tenure: TenureStage, greet: (socket: RawSocket, state: PeerState, decided: PeerState) => void) {
     this.#core = core
     this.#tenure = tenure
+    this.#greet = greet
   }
 
   /** A peer has sent a new credential. */
@@ -46,9 +49,11 @@ export class RenewalStage {
     return this.#inTurn(state, () => this.#renew(socket, state, 'refresh', auth, undefined))
   }
 
-  /** Its rights are looked up anew. A peer that is refused is closed. @returns whether it may stay */
-  async reauthorize(socket: RawSocket, state: PeerState): Promise<boolean> {
-    const renewal = await this.#inTurn(state, () => this.#renew(socket, state, 'reauthorize', socket.handshake.auth, principalOf(state.facts)))
+  /** Its rights are looked up anew, or who it is as well. A peer that is refused is closed. @returns whether it may stay */
+  async reauthorize(socket: RawSocket, state: PeerState, cause: 'reauthorize' | 'refresh' = 'reauthorize'): Promise<boolean> {
+    const renewal = await this.#inTurn(state, () =>
+      cause === 'refresh' ? this.#renew(socket, state, cause, {}, undefined) : this.#renew(socket, state, cause, socket.handshake.auth, principalOf(state.facts)),
+    )
     if (renewal.refusal === undefined) {
       this.#tell(socket, state, 'reauthorized', renewal)
       return true
@@ -67,7 +72,7 @@ export class RenewalStage {
       rooms = roomsOf(socket)
       this.#leave(socket, state, rooms)
       state.fence = state.plan.terms?.allowSwitch === true ? undefined : identityOf(state.facts)
-      return this.#renew(socket, state, 'reauthorize', {}, undefined)
+      return this.#renew(socket, state, 'reauthorize', {}, undefined, true)
     })
     if (renewal === undefined) return
     if (renewal.refusal !== undefined) this.#tenure.close(socket, state, new Denied('CREDENTIAL_EXPIRED'), 'after-credential')
@@ -84,10 +89,11 @@ export class RenewalStage {
   }
 
   /** Never rejects. */
-  async #renew(socket: RawSocket, state: PeerState, cause: ConnectCause, auth: Record<string, unknown>, current: Principal | undefined): Promise<Renewal> {
+  async #renew(socket: RawSocket, state: PeerState, cause: ConnectCause, auth: Record<string, unknown>, current: Principal | undefined, asNobody = false): Promise<Renewal> {
     const { plan } = state
     const next = new PeerState(state.address, plan)
-    const context = new ConnectContext(this.#core, plan.name, { ...socket.handshake, auth }, socket.client.request ?? undefined, cause, next, undefined, current)
+    const before = asNobody ? undefined : state.facts
+    const context = new ConnectContext(this.#core, plan.name, { ...socket.handshake, auth }, socket.client.request ?? undefined, cause, next, undefined, current, before)
     const failed = (error: unknown): void => this.#core.fault(context, error, 'onClose')
     const refuse = ({ error, policy }: Refused): Renewal => {
       // Whatever is wrong with a new credential is one and the same refusal.
@@ -190,6 +196,7 @@ export class RenewalStage {
     if (isAnother && !socket.connected) return { error: new Denied('UNAUTHENTICATED', undefined, 'the peer has changed before it has entered'), policy: 'gate' }
     const rights = lostRights(before.ability, (next.facts as { readonly ability?: unknown }).ability)
     this.#tenure.replace(socket, state, () => state.renew(next, failed))
+    this.#greet(socket, state, next)
     if (isAnother) {
       state.proved = undefined
       state.hasChanged = true

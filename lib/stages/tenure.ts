@@ -87,6 +87,8 @@ export class TenureStage {
     this.#unregister(socket, state.facts)
     const term = this.#terms.get(socket)
     if (term !== undefined) this.#core.agenda.remove(term)
+    for (const alarm of state.alarms ?? []) this.#core.agenda.remove(alarm)
+    state.alarms = undefined
   }
 
   /** What a peer has proved is about to be replaced. */

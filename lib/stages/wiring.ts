@@ -15,6 +15,7 @@ import { EventStage } from './event.ts'
 import { HalfOpen } from './half-open.ts'
 import { JoinStage } from './join.ts'
 import { guardOperators } from './operators.ts'
+import { Presences } from './presences.ts'
 import { RecoveryStage } from './recovery.ts'
 import { RenewalStage } from './renewal.ts'
 import { RequestStage } from './request.ts'
@@ -39,6 +40,7 @@ export class Wiring implements Entrance, Surroundings {
   readonly #event: EventStage
   readonly #join: JoinStage
   readonly #deliver: DeliverStage
+  readonly #greet: (socket: RawSocket, state: PeerState, decided: PeerState) => void
 
   constructor(server: RawServer, core: Core, declared: Declared) {
     this.#server = server
@@ -48,7 +50,9 @@ export class Wiring implements Entrance, Surroundings {
     this.#recovery = new RecoveryStage(core, this.peers)
     this.#connect = new ConnectStage(core, this, this.#recovery, halfOpen)
     this.tenure = new TenureStage(core, this)
-    this.renewal = new RenewalStage(core, this.tenure)
+    const presences = new Presences(core, this.tenure, (socket, state) => this.renewal.reauthorize(socket, state, 'refresh'))
+    this.#greet = (socket, state, decided) => presences.greet(socket, state, decided)
+    this.renewal = new RenewalStage(core, this.tenure, this.#greet)
     this.#event = new EventStage(core, this.peers, new ControlStage(core, this.renewal, this.tenure))
     this.#join = new JoinStage(core, this.peers, (name) => this.#recovery.isAway(name))
     this.#deliver = new DeliverStage(core, this.peers)
@@ -132,6 +136,7 @@ export class Wiring implements Entrance, Surroundings {
   }
 
   entered(socket: RawSocket, state: PeerState): void {
+    this.#greet(socket, state, state)
     if (this.tenure.wasReauthorized(state)) void this.renewal.reauthorize(socket, state)
   }
 

@@ -23,6 +23,7 @@ import { bar, decide } from './decide.ts'
 import { Delivery } from './delivery.ts'
 import { Parties } from './parties.ts'
 import type { ConnectQuestion, DeliverQuestion, EventQuestion, HarnessOptions, JoinQuestion, RequestQuestion, Subject } from './questions.ts'
+import { greet } from './presence.ts'
 import { answerOf } from './reply.ts'
 import { record, Result } from './result.ts'
 import type { RecordedDecision } from './result.ts'
@@ -109,12 +110,14 @@ export class Probe {
     let leave = (): void => {}
     const close = (): void => {
       leave()
+      for (const alarm of state.alarms ?? []) this.#core.agenda.remove(alarm)
       state.close((error) => this.#core.fault(context, error, 'onClose'))
     }
     const admitted = (): { facts: object } => {
       state.establish()
       leave = this.#parties.enter(state, handshake, address)
       context.settle(HANDLED)
+      greet(this.#core, context, state, () => this.#parties.find({ peer: state.facts, namespace }).socket, close)
       return { facts: state.facts }
     }
     const result = await decide(this.#core, context, barred ?? plan.connect, { refused: connectErrorData, admitted, ends: { close } })

@@ -94,7 +94,9 @@ describe('coverage', () => {
 })
 
 describe('declarations', () => {
-  const declared = (): Declared => new Declared(new Core(resolveOptions({ clock: testClock() }, undefined)))
+  const declared = (): Declared => new Declared(new Core(resolveOptions({ clock: testClock() }, undefined)), () => {
+      throw new Error('nothing is attached here')
+    })
 
   test('have an order', () => {
     const all = declared()
