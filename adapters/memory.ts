@@ -1,12 +1,14 @@
 import { systemClock } from '../lib/clock.ts'
 import type { Clock } from '../lib/clock.ts'
 import { ConfigError } from '../lib/errors.ts'
-import type { Rate, Store } from '../lib/store.ts'
+import type { Bound, Enlisted, Member, Rate, Store } from '../lib/store.ts'
+import { Collections } from './memory/collections.ts'
+import { Sweeper } from './memory/sweeper.ts'
 
 export interface MemoryStoreOptions {
   /** Accept it on a server with a cluster adapter, where each node would count and remember for itself. Default false. */
   readonly dangerouslyPerNode?: boolean
-  /** Keys kept at most; beyond it the oldest go first. Default 1,000,000. */
+  /** Keys and members of collections kept at most; beyond it the oldest go first. Default 1,000,000. */
   readonly maxKeys?: number
   readonly clock?: Clock
 }
@@ -36,43 +38,13 @@ export function memoryStore(options: MemoryStoreOptions = {}): Store {
     set: (key, value, ttlMs, setting) => store.set(key, value, ttlMs, setting),
     take: (key) => store.take(key),
     add: (key, by, ttlMs) => store.add(key, by, ttlMs),
-    delete: (key) => store.delete(key),
+    delete: (key, condition) => store.delete(key, condition),
+    enlist: (key, member, value, ttlMs, bound) => store.enlist(key, member, value, ttlMs, bound),
+    members: (key) => store.members(key),
+    dismiss: (key, member) => store.dismiss(key, member),
     publish: (channel, message) => store.publish(channel, message),
     subscribe: (channel, listener) => store.subscribe(channel, listener),
     close: () => store.close(),
-  }
-}
-
-/** How many old entries are looked at for each new one: enough to outrun growth, and a bounded cost. */
-const SWEEP_STEP = 4
-
-/** Walks a map round and round, a few entries at a time, and drops those that are over: no timer, and no pause. */
-class Sweeper<V> {
-  #cursor: MapIterator<[string, V]> | undefined
-
-  constructor(
-    readonly map: Map<string, V>,
-    readonly endOf: (value: V) => number,
-  ) {}
-
-  step(now: number): void {
-    this.#cursor ??= this.map.entries()
-    for (let step = 0; step < SWEEP_STEP; step++) {
-      const entry = this.#cursor.next()
-      if (entry.done === true) {
-        this.#cursor = undefined
-        return
-      }
-      const [key, value] = entry.value
-      if (this.endOf(value) <= now) this.map.delete(key)
-    }
-  }
-
-  dropOldest(): void {
-    for (const key of this.map.keys()) {
-      this.map.delete(key)
-      return
-    }
   }
 }
 
@@ -81,6 +53,7 @@ class MemoryStore implements Store {
   /** The theoretical arrival time of each rate, counted from `#start`: small numbers keep their fractions. */
   readonly #rates = new Map<string, number>()
   readonly #entries = new Map<string, Entry>()
+  readonly #collections = new Collections()
   readonly #listeners = new Map<string, Set<(message: string) => void>>()
   readonly #start: number
   readonly #oldRates = new Sweeper(this.#rates, (arrival) => arrival + this.#start)
@@ -151,8 +124,23 @@ class MemoryStore implements Store {
     return by
   }
 
-  delete(key: string): boolean {
-    return this.#live(key) !== undefined && this.#entries.delete(key)
+  delete(key: string, condition?: { readonly ifValue?: string }): boolean {
+    const known = this.get(key)
+    if (known === undefined || (condition?.ifValue !== undefined && known !== condition.ifValue)) return false
+    return this.#entries.delete(key)
+  }
+
+  enlist(key: string, member: string, value: string, ttlMs: number, bound?: Bound): Enlisted {
+    const now = this.clock.now()
+    return this.#collections.enlist(key, { member, value }, { now, ttlMs }, bound, () => this.#makeRoom(now))
+  }
+
+  members(key: string): readonly Member[] {
+    return this.#collections.members(key, this.clock.now())
+  }
+
+  dismiss(key: string, member: string): boolean {
+    return this.#collections.dismiss(key, member, this.clock.now())
   }
 
   /** At once: whoever shares this store has heard of it before the call returns. */
@@ -180,6 +168,7 @@ class MemoryStore implements Store {
   close(): void {
     this.#rates.clear()
     this.#entries.clear()
+    this.#collections.clear()
   }
 
   #live(key: string): Entry | undefined {
@@ -192,8 +181,11 @@ class MemoryStore implements Store {
   #makeRoom(now: number): void {
     this.#oldRates.step(now)
     this.#oldEntries.step(now)
-    if (this.#rates.size + this.#entries.size < this.maxKeys) return
-    const larger = this.#rates.size > this.#entries.size ? this.#oldRates : this.#oldEntries
-    larger.dropOldest()
+    this.#collections.step(now)
+    if (this.#rates.size + this.#entries.size + this.#collections.size < this.maxKeys) return
+    let largest: { readonly size: number; dropOldest(): void } = this.#oldEntries
+    if (this.#oldRates.size > largest.size) largest = this.#oldRates
+    if (this.#collections.size > largest.size) largest = this.#collections
+    largest.dropOldest()
   }
 }

@@ -3,7 +3,7 @@ import { addressKey } from '../../lib/address.ts'
 import { ConfigError, Denied } from '../../lib/errors.ts'
 import { describe } from '../../lib/policy.ts'
 import type { Store } from '../../lib/store.ts'
-import { ask } from '../ticket/stored.ts'
+import { ask } from '../../lib/stored.ts'
 
 /** How guessing is slowed down. */
 export interface BackOffOptions {

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals'
-import type { Rate, Store } from '../../lib/store.ts'
+import type { Bound, Enlisted, Rate, Store } from '../../lib/store.ts'
 
 /** A store under test, and time as it sees it. */
 export interface StoreUnderTest {
@@ -24,6 +24,9 @@ class Reference {
     return 0
   }
 }
+
+/** What text there is that something may trip over. */
+const TEXTS = ['', '__proto__', 'constructor', 'a:b:c', 'ü😀', 'line\nbreak', 'x'.repeat(10_000), '*', '{tag}']
 
 /**
  * What every store has to do, whatever it is made of.
@@ -197,9 +200,237 @@ export function describeStore(name: string, make: () => StoreUnderTest | Promise
       })
 
       test('may have keys of any text', async () => {
-        const keys = ['', '__proto__', 'constructor', 'a:b:c', 'ü😀', 'line\nbreak', 'x'.repeat(10_000), '*', '{tag}']
+        const keys = TEXTS
         for (const key of keys) await store.set(key, `value of ${key}`, 10_000)
         for (const key of keys) expect(await store.get(key)).toBe(`value of ${key}`)
+      })
+    })
+
+    describe('delete if it has a value', () => {
+      test('deletes what has that value, and leaves what has another', async () => {
+        await store.set('k', 'v', 1_000)
+        expect(await store.delete('k', { ifValue: 'V' })).toBe(false)
+        expect(await store.delete('k', { ifValue: '' })).toBe(false)
+        expect(await store.get('k')).toBe('v')
+        expect(await store.delete('k', { ifValue: 'v' })).toBe(true)
+        expect(await store.get('k')).toBeUndefined()
+        expect(await store.delete('k', { ifValue: 'v' })).toBe(false)
+      })
+
+      test('holds an empty text for a value, and no value for none', async () => {
+        expect(await store.delete('k', { ifValue: '' })).toBe(false)
+        await store.set('k', '', 1_000)
+        expect(await store.delete('k', { ifValue: '' })).toBe(true)
+        await store.set('k', 'v', 1_000)
+        expect(await store.delete('k', {})).toBe(true)
+      })
+
+      test('finds nothing that is over', async () => {
+        await store.set('k', 'v', 1_000)
+        await subject.pass(1_000)
+        expect(await store.delete('k', { ifValue: 'v' })).toBe(false)
+      })
+
+      test('compares a counter by its number', async () => {
+        await store.add('n', 7, 1_000)
+        expect(await store.delete('n', { ifValue: '8' })).toBe(false)
+        expect(await store.delete('n', { ifValue: '7' })).toBe(true)
+      })
+
+      test('lets go of what one holds, and never of what has become of it since', async () => {
+        await store.set('lock', 'mine', 60_000)
+        const answers = await Promise.all([store.delete('lock', { ifValue: 'mine' }), store.set('lock', 'yours', 60_000, { ifAbsent: true }), store.delete('lock', { ifValue: 'mine' })])
+        expect(answers).toEqual([true, true, false])
+        expect(await store.get('lock')).toBe('yours')
+      })
+
+      test('is true for one of many who ask at the same time', async () => {
+        await store.set('k', 'v', 60_000)
+        const answers = await Promise.all(Array.from({ length: 50 }, async () => store.delete('k', { ifValue: 'v' })))
+        expect(answers.filter(Boolean)).toHaveLength(1)
+      })
+    })
+
+    describe('a collection', () => {
+      const enlist = async (member: string, { value = `value of ${member}`, ttlMs = 60_000, ...bound }: { value?: string; ttlMs?: number } & Partial<Bound> = {}): Promise<Enlisted> =>
+        store.enlist('c', member, value, ttlMs, 'limit' in bound ? (bound as Bound) : undefined)
+      const names = async (key = 'c'): Promise<string[]> => (await store.members(key)).map(({ member }) => member)
+
+      test('has its members in the order in which they came, with their values and since when', async () => {
+        const start = subject.now()
+        const members = ['b', 'a', '10', '9']
+        for (const member of members) {
+          expect(await enlist(member)).toEqual({ entered: true, left: [] })
+          await subject.pass(10)
+        }
+        const found = await store.members('c')
+        expect(found.map(({ member, value }) => [member, value])).toEqual(members.map((member) => [member, `value of ${member}`]))
+        for (const [index, { sinceMs }] of found.entries()) {
+          expect(Number.isInteger(sinceMs)).toBe(true)
+          expect(sinceMs).toBeGreaterThanOrEqual(index === 0 ? start : found[index - 1]!.sinceMs)
+        }
+      })
+
+      test('that nobody entered is empty', async () => {
+        expect([...(await store.members('c'))]).toEqual([])
+        expect(await store.dismiss('c', 'a')).toBe(false)
+      })
+
+      test('keeps the order of members that come within one millisecond', async () => {
+        const members = Array.from({ length: 30 }, (_, index) => `${(index * 7) % 30}`)
+        for (const member of members) await enlist(member)
+        expect(await names()).toEqual(members)
+      })
+
+      test('leaves a member in its place that comes again: another value, and since when it was', async () => {
+        for (const member of ['a', 'b']) await enlist(member)
+        const [first] = await store.members('c')
+        await subject.pass(100)
+        expect(await enlist('a', { value: 'another' })).toEqual({ entered: true, left: [] })
+        expect(await store.members('c')).toMatchObject([{ ...first, value: 'another' }, { member: 'b', value: 'value of b' }])
+      })
+
+      test('puts a member last that comes back after it has left', async () => {
+        for (const member of ['a', 'b']) await enlist(member)
+        const since = (await store.members('c'))[0]!.sinceMs
+        await store.dismiss('c', 'a')
+        await subject.pass(100)
+        await enlist('a')
+        expect(await names()).toEqual(['b', 'a'])
+        expect((await store.members('c'))[1]!.sinceMs).toBeGreaterThan(since)
+      })
+
+      test('is without who was dismissed, which is true once', async () => {
+        for (const member of ['a', 'b', 'c']) await enlist(member)
+        expect(await store.dismiss('c', 'b')).toBe(true)
+        expect(await store.dismiss('c', 'b')).toBe(false)
+        expect(await store.dismiss('c', 'x')).toBe(false)
+        expect(await names()).toEqual(['a', 'c'])
+        for (const member of ['a', 'c']) expect(await store.dismiss('c', member)).toBe(true)
+        expect(await names()).toEqual([])
+      })
+
+      test('is forgotten as a whole when its time after the last one is over', async () => {
+        await enlist('a', { ttlMs: 1_000 })
+        await subject.pass(900)
+        await enlist('b', { ttlMs: 1_000 })
+        await subject.pass(900)
+        expect(await names()).toEqual(['a', 'b'])
+        await enlist('a', { ttlMs: 1_000 })
+        await subject.pass(900)
+        expect(await names()).toEqual(['a', 'b'])
+        await subject.pass(100)
+        expect(await names()).toEqual([])
+        expect(await store.dismiss('c', 'a')).toBe(false)
+      })
+
+      test('begins anew when its time was over', async () => {
+        await enlist('a', { ttlMs: 1_000 })
+        await subject.pass(1_000)
+        expect(await enlist('b', { ttlMs: 1_000, limit: 1, full: 'refuse' })).toEqual({ entered: true, left: [] })
+        expect(await names()).toEqual(['b'])
+      })
+
+      test('is not kept longer by being read, by who leaves, or by who is refused', async () => {
+        for (const member of ['a', 'b']) await enlist(member, { ttlMs: 1_000 })
+        await subject.pass(900)
+        await names()
+        await store.dismiss('c', 'b')
+        expect(await enlist('x', { ttlMs: 60_000, limit: 1, full: 'refuse' })).toEqual({ entered: false, left: [] })
+        await subject.pass(100)
+        expect(await names()).toEqual([])
+      })
+
+      test('is kept for itself', async () => {
+        await store.enlist('c', 'a', '1', 1_000)
+        await store.enlist('d', 'a', '2', 60_000)
+        await store.dismiss('c', 'a')
+        expect(await store.members('d')).toMatchObject([{ member: 'a', value: '2' }])
+        expect(await names('C')).toEqual([])
+      })
+
+      test('may have keys, members and values of any text', async () => {
+        for (const text of TEXTS) await store.enlist(text, text, text, 60_000)
+        for (const text of TEXTS) expect(await store.members(text)).toMatchObject([{ member: text, value: text }])
+        for (const text of TEXTS) await enlist(text, { value: text })
+        expect((await store.members('c')).map(({ member, value }) => [member, value])).toEqual(TEXTS.map((text) => [text, text]))
+        for (const text of TEXTS) expect(await store.dismiss('c', text)).toBe(true)
+        expect(await names()).toEqual([])
+      })
+
+      test('gives copies: what is done to them changes nothing', async () => {
+        await enlist('a')
+        const [found] = await store.members('c')
+        Object.assign(found!, { value: 'changed' })
+        expect(await store.members('c')).toMatchObject([{ member: 'a', value: 'value of a' }])
+      })
+
+      describe('with a limit that refuses', () => {
+        const refuse = { limit: 2, full: 'refuse' } as const
+
+        test('takes no more than that, and whoever is in it as often as it comes', async () => {
+          for (const member of ['a', 'b']) expect(await enlist(member, refuse)).toEqual({ entered: true, left: [] })
+          expect(await enlist('c', refuse)).toEqual({ entered: false, left: [] })
+          expect(await enlist('a', { ...refuse, value: 'another' })).toEqual({ entered: true, left: [] })
+          expect(await store.members('c')).toMatchObject([{ member: 'a', value: 'another' }, { member: 'b' }])
+        })
+
+        test('takes another one when one has left', async () => {
+          for (const member of ['a', 'b']) await enlist(member, refuse)
+          await store.dismiss('c', 'a')
+          expect(await enlist('c', refuse)).toEqual({ entered: true, left: [] })
+          expect(await names()).toEqual(['b', 'c'])
+        })
+
+        test('that was lowered sends nobody away', async () => {
+          for (const member of ['a', 'b', 'c']) await enlist(member)
+          expect(await enlist('d', { limit: 1, full: 'refuse' })).toEqual({ entered: false, left: [] })
+          expect(await enlist('c', { limit: 1, full: 'refuse' })).toEqual({ entered: true, left: [] })
+          expect(await names()).toEqual(['a', 'b', 'c'])
+        })
+
+        test('takes that many of those who come at the same time', async () => {
+          const answers = await Promise.all(Array.from({ length: 50 }, async (_, index) => enlist(`${index}`, { limit: 10, full: 'refuse' })))
+          expect(answers.filter(({ entered }) => entered)).toHaveLength(10)
+          expect(await names()).toHaveLength(10)
+        })
+      })
+
+      describe('with a limit at which the oldest go', () => {
+        test('sends away the first who came, however often it came since, and says who that was', async () => {
+          for (const member of ['a', 'b']) await enlist(member, { limit: 2, full: 'oldest' })
+          await enlist('a', { limit: 2, full: 'oldest', value: 'another' })
+          const [first] = await store.members('c')
+          expect(await enlist('c', { limit: 2, full: 'oldest' })).toEqual({ entered: true, left: [first] })
+          expect(first).toMatchObject({ member: 'a', value: 'another' })
+          expect(await names()).toEqual(['b', 'c'])
+        })
+
+        test('sends nobody away for one that is in it', async () => {
+          for (const member of ['a', 'b', 'c']) await enlist(member)
+          expect(await enlist('c', { limit: 1, full: 'oldest' })).toEqual({ entered: true, left: [] })
+          expect(await names()).toEqual(['a', 'b', 'c'])
+        })
+
+        test('that was lowered sends away as many as it takes, the oldest first', async () => {
+          for (const member of ['a', 'b', 'c', 'd']) await enlist(member)
+          const { entered, left } = await enlist('e', { limit: 2, full: 'oldest' })
+          expect([entered, left.map(({ member }) => member)]).toEqual([true, ['a', 'b', 'c']])
+          expect(await names()).toEqual(['d', 'e'])
+        })
+
+        test('of one keeps who came last', async () => {
+          for (const member of ['a', 'b', 'c']) await enlist(member, { limit: 1, full: 'oldest' })
+          expect(await names()).toEqual(['c'])
+        })
+
+        test('sends away each one once, where many come at the same time', async () => {
+          const answers = await Promise.all(Array.from({ length: 50 }, async (_, index) => enlist(`${index}`, { limit: 10, full: 'oldest' })))
+          const left = answers.flatMap((answer) => answer.left.map(({ member }) => member))
+          expect(new Set(left).size).toBe(left.length)
+          expect([...left, ...(await names())].sort()).toEqual(Array.from({ length: 50 }, (_, index) => `${index}`).sort())
+          expect(await names()).toHaveLength(10)
+        })
       })
     })
 
@@ -392,11 +623,15 @@ export function describeStore(name: string, make: () => StoreUnderTest | Promise
       })
     })
 
-    test('a rate and a value under one key have nothing to do with each other', async () => {
+    test('a rate, a value and a collection under one key have nothing to do with each other', async () => {
       await store.set('k', 'v', 60_000)
+      await store.enlist('k', 'm', 'w', 60_000)
       expect(await store.consume('k', { limit: 1, perMs: 60_000, cost: 1 }, subject.now())).toBe(0)
       expect(await store.get('k')).toBe('v')
       await store.delete('k')
+      expect(await store.consume('k', { limit: 1, perMs: 60_000, cost: 1 }, subject.now())).toBeGreaterThan(0)
+      expect(await store.members('k')).toMatchObject([{ member: 'm', value: 'w' }])
+      await store.dismiss('k', 'm')
       expect(await store.consume('k', { limit: 1, perMs: 60_000, cost: 1 }, subject.now())).toBeGreaterThan(0)
     })
 

@@ -1,6 +1,6 @@
-import { isThenable } from '../../lib/compose.ts'
-import { Denied } from '../../lib/errors.ts'
-import type { Stored } from '../../lib/store.ts'
+import { isThenable } from './compose.ts'
+import { Denied } from './errors.ts'
+import type { Stored } from './store.ts'
 
 /**
  * Asks a store, at once where it answers at once.
