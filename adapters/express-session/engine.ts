@@ -1,0 +1,335 @@
+import { isThenable } from '../../lib/compose.ts'
+import type { GateControls } from '../../lib/attach.ts'
+import type { Clock } from '../../lib/clock.ts'
+import { ConfigError, Denied } from '../../lib/errors.ts'
+import { newId } from '../../lib/ids.ts'
+import { keyOf } from '../../lib/revocation.ts'
+import type { Sought } from '../../lib/revocation.ts'
+import type { Store } from '../../lib/store.ts'
+import type { ReconnectAdvice } from '../../lib/wire.ts'
+import { Backing } from './backing.ts'
+import { Directory } from './directory.ts'
+import type { Who } from './directory.ts'
+import { Locks } from './lock.ts'
+import { baseOf, digest } from './record.ts'
+import type { Forward, Mark, SessionEntry } from './record.ts'
+import type { Sealer } from './seal.ts'
+import { speakerOf } from './speaker.ts'
+import type { Speaker, UserOf } from './speaker.ts'
+import type { SessionStore, StoredSession } from './store.ts'
+
+/** Why the peers of a session are closed. */
+export interface Ending {
+  readonly reason: string
+  readonly advice: ReconnectAdvice
+}
+
+/** Whoever has peers of sessions: told of every change, before the change is answered for. */
+export interface Watcher {
+  /** Which lineage has this session id, as far as it is known without asking. */
+  lineageAt(id: string): string | undefined
+  /** The ids a lineage has, as far as they are known. */
+  idsOf(lineage: string): readonly string[]
+  /** It is as it stands here now. */
+  changed(entry: SessionEntry): void
+  /** The same session goes on under another id; the preceding one is served until then. */
+  moved(entry: SessionEntry, from: string, untilMs: number): void
+  /** It is about to go on under another id, or to end. */
+  moving(lineage: string): void
+  ended(lineage: string, ending: Ending): void
+  /** Perhaps it has changed elsewhere; every one of them, where none is named. */
+  look(lineage: string | undefined): void
+  touched(lineage: string, expiresAtMs: number): void
+}
+
+/** What is known of a session object that a request has: what it was read from. */
+export interface Origin {
+  /** The id its changes are written under. */
+  readonly target: string
+  readonly base: ReadonlyMap<string, string>
+  readonly mark: Mark
+  /** Whether it was read by the preceding id. */
+  readonly inGrace: boolean
+}
+
+export interface Opened {
+  readonly entry: SessionEntry
+  readonly origin: Origin
+}
+
+export interface EngineOptions {
+  readonly store: SessionStore
+  readonly userOf: UserOf
+  readonly sealer: Sealer
+  readonly clock: Clock
+  readonly timeoutMs: number
+  readonly rotateEveryMs: number | undefined
+  readonly graceMs: number
+  readonly concurrent: { readonly limit: number; readonly full: 'refuse' | 'end-oldest' } | undefined
+}
+
+const CHANNEL = 'portcullis:sessions'
+/** How long an ended session is remembered: longer than any request that had read it before runs. */
+const ENDED_MS = 3_600_000
+/** How long after its grace a replaced id is still known for one. */
+export const KNOWN_MS = 3_600_000
+const MAX_HOPS = 8
+const MAX_MARKED = 10_000
+
+type Message = { readonly from: string; readonly kind: 'look'; readonly lineage?: string } | { readonly from: string; readonly kind: 'ended'; readonly lineage: string; readonly reason: string; readonly advice: ReconnectAdvice }
+
+/** One session store under watch: what sessions are, who they speak for, and what becomes of them. */
+export class Engine {
+  readonly options: EngineOptions
+  readonly backing: Backing
+  readonly locks: Locks
+  readonly directory: Directory
+  readonly watchers = new Set<Watcher>()
+  /** Whether a user was seen to sign in under the id that a visitor had. */
+  careless = false
+  readonly #own = newId()
+  /** Of each gate it is declared on. All of them share a store. */
+  readonly #gates: GateControls[] = []
+  #unsubscribe: (() => unknown) | undefined
+  readonly #origins = new WeakMap<object, Origin>()
+  readonly #ending = new Map<string, Promise<void>>()
+  /** Ids that are known to have been used, so that it is noted once. */
+  readonly #used = new Set<string>()
+
+  constructor(options: EngineOptions) {
+    const { store, clock, timeoutMs, sealer, concurrent } = options
+    this.options = options
+    this.backing = new Backing(store, clock, timeoutMs)
+    this.locks = new Locks(() => this.shared)
+    this.directory = new Directory(() => this.#store(), sealer, clock, concurrent)
+  }
+
+  get attached(): boolean {
+    return this.#gates.length > 0
+  }
+
+  /** The store of the gates; undefined while there is none. */
+  get shared(): Store | undefined {
+    return this.#gates[0]?.store
+  }
+
+  /** @returns how to part again @throws ConfigError where gates over one session store have different stores of their own */
+  attach(controls: GateControls): () => void {
+    const { shared } = this
+    if (shared !== undefined && shared !== controls.store) throw new ConfigError('sessions: the gates over one session store share a store: guard(io, { store }), with the same store for each.')
+    this.#gates.push(controls)
+    if (shared === undefined) this.#subscribe(controls.store)
+    return () => {
+      this.#gates.splice(this.#gates.indexOf(controls), 1)
+      if (this.attached) return
+      this.#unsubscribe?.()
+      this.#unsubscribe = undefined
+    }
+  }
+
+  #subscribe(store: Store): void {
+    const subscribed = (unsubscribe: () => unknown): void => {
+      if (this.attached) this.#unsubscribe = unsubscribe
+      else unsubscribe()
+    }
+    try {
+      const given = store.subscribe(CHANNEL, (message) => this.#hear(message))
+      if (isThenable(given)) Promise.resolve(given).then(subscribed, (error: unknown) => this.fault(error))
+      else subscribed(given)
+    } catch (error) {
+      this.fault(error)
+    }
+  }
+
+  fault(error: unknown): void {
+    const [gate] = this.#gates
+    if (gate === undefined) process.emitWarning(`sessions: ${String(error)}`)
+    else gate.fault(error)
+  }
+
+  speakerOf({ data }: Pick<SessionEntry, 'data'>): Speaker | undefined {
+    return speakerOf(data, this.options.userOf)
+  }
+
+  originOf(session: unknown): Origin | undefined {
+    return typeof session === 'object' && session !== null ? this.#origins.get(session) : undefined
+  }
+
+  setOrigin(session: object, origin: Origin): void {
+    this.#origins.set(session, origin)
+  }
+
+  /** Whether an id stands for a session that is there. */
+  readonly isAlive = async (id: string): Promise<boolean> => (await this.backing.get(id))?.kind === 'session'
+
+  /** Somebody brings a session id. @returns undefined where it stands for nothing, or not any more */
+  async open(id: string): Promise<Opened | undefined> {
+    const entry = await this.backing.get(id)
+    if (entry === undefined) return undefined
+    if (entry.kind === 'forward') return this.#openPreceding(id, entry.forward)
+    await this.#noteUse(entry)
+    return opened(entry, false)
+  }
+
+  async #openPreceding(id: string, forward: Forward): Promise<Opened | undefined> {
+    const { lineage, to, untilMs } = forward
+    const entry = await this.backing.get(to)
+    if (entry?.kind === 'forward' || (entry !== undefined && (await this.#wasUsed(to)))) {
+      // Its owner has the new one. Whoever comes with the old one has a copy, and nobody can say who of the two is the owner.
+      await this.end(lineage, { reason: 'the session id was used twice', advice: 'after-credential' }, [id, to, ...(entry?.kind === 'forward' ? [entry.forward.to] : [])])
+      return undefined
+    }
+    if (entry === undefined || this.options.clock.now() >= untilMs || entry.mark.lineage !== lineage) return undefined
+    return opened(entry, true)
+  }
+
+  async #noteUse({ id, mark }: SessionEntry): Promise<void> {
+    if (mark.graceUntilMs === undefined || this.#used.has(id) || this.options.clock.now() >= mark.graceUntilMs + KNOWN_MS) return
+    try {
+      await this.shared?.set(usedKey(id), '1', this.options.graceMs + KNOWN_MS)
+    } catch (error) {
+      return this.fault(error)
+    }
+    if (this.#used.size >= MAX_MARKED) this.#used.clear()
+    this.#used.add(id)
+  }
+
+  async #wasUsed(id: string): Promise<boolean> {
+    return this.#used.has(id) || (await this.shared?.get(usedKey(id))) !== undefined
+  }
+
+  /** The session as it stands now, under whatever id. @returns `moving` where it is about to get another one */
+  async current(id: string, lineage: string): Promise<SessionEntry | 'moving' | undefined> {
+    const entry = await this.follow(id)
+    if (entry !== undefined) return entry.mark.lineage === lineage ? entry : undefined
+    if (this.shared === undefined) return undefined
+    const place = await this.directory.find(lineage)
+    if (place?.moving === true) return 'moving'
+    if (place?.sid === undefined || place.sid === id) return undefined
+    const moved = await this.follow(place.sid)
+    return moved?.mark.lineage === lineage ? moved : undefined
+  }
+
+  /** Goes on from id to id to where the session is now. */
+  async follow(id: string): Promise<SessionEntry | undefined> {
+    let entry = await this.backing.get(id)
+    for (let hops = 0; entry?.kind === 'forward' && hops < MAX_HOPS; hops++) entry = await this.backing.get(entry.forward.to)
+    return entry?.kind === 'session' ? entry : undefined
+  }
+
+  /** Writes a session, unless it has ended meanwhile. @returns whether it is there now */
+  async write(id: string, session: StoredSession, lineage: string): Promise<boolean> {
+    await this.backing.set(id, session)
+    // Whoever ends a session notes it before taking the entry away: one of the two sees the other.
+    if (!(await this.hasEnded(lineage))) return true
+    await this.backing.destroy(id)
+    return false
+  }
+
+  async hasEnded(lineage: string): Promise<boolean> {
+    if (this.#ending.has(lineage)) return true
+    try {
+      return (await this.shared?.get(keyOf(soughtSession(lineage), undefined)!)) !== undefined
+    } catch (error) {
+      this.fault(error)
+      return false
+    }
+  }
+
+  /** Ends a session everywhere. @param ids under which it stands @throws what the session store says where it has kept the entry */
+  end(lineage: string, ending: Ending, ids: readonly string[] = [], who?: Who): Promise<void> {
+    const known = this.#ending.get(lineage)
+    if (known !== undefined) return Promise.all([known, ...ids.map((id) => this.backing.destroy(id))]).then(() => {})
+    const all = new Set([...ids, ...[...this.watchers].flatMap((watcher) => watcher.idsOf(lineage))])
+    for (const watcher of this.watchers) watcher.ended(lineage, ending)
+    const done = this.#end(lineage, ending, all, who)
+    this.#ending.set(lineage, done)
+    const forget = (): void => void this.options.clock.after(ENDED_MS, () => this.#ending.delete(lineage))
+    done.then(forget, forget)
+    return done
+  }
+
+  async #end(lineage: string, ending: Ending, ids: ReadonlySet<string>, who: Who | undefined): Promise<void> {
+    // Noted first: a request that is about to save it looks after it has.
+    await this.#told([
+      // Before the revocation, which closes whoever is left without any other advice.
+      () => this.publish({ kind: 'ended', lineage, ...ending }),
+      () => this.#gates[0]?.revoke({ session: lineage }, { reason: ending.reason, forMs: ENDED_MS }),
+    ])
+    const destroyed = Promise.all([...ids].map((id) => this.backing.destroy(id)))
+    await this.#told([() => (this.shared === undefined ? undefined : this.directory.leave(lineage, who))])
+    await destroyed
+  }
+
+  /** What cannot be told must not keep a session from ending here. */
+  async #told(tasks: readonly (() => unknown)[]): Promise<void> {
+    await Promise.all(
+      tasks.map(async (task) => {
+        try {
+          await task()
+        } catch (error) {
+          this.fault(error)
+        }
+      }),
+    )
+  }
+
+  /** An operator has revoked somebody: where that is a session, nothing of it is left. */
+  async revoked({ kind, id: lineage }: Sought): Promise<void> {
+    if (kind !== 'session' || this.#ending.has(lineage)) return
+    const ids = new Set([...this.watchers].flatMap((watcher) => watcher.idsOf(lineage)))
+    const place = await this.directory.find(lineage)
+    if (place?.sid !== undefined) ids.add(place.sid)
+    if (ids.size === 0 && place === undefined) return
+    const done = (async (): Promise<void> => {
+      await Promise.all([...ids].map((id) => this.backing.destroy(id)))
+      await this.directory.leave(lineage, place?.who)
+    })()
+    this.#ending.set(lineage, done)
+    for (const watcher of this.watchers) watcher.ended(lineage, { reason: 'revoked', advice: 'after-credential' })
+    await done
+  }
+
+  /** Tells other nodes. What they do not hear they find when they look. */
+  async publish(message: { readonly kind: 'look'; readonly lineage?: string } | { readonly kind: 'ended'; readonly lineage: string; readonly reason: string; readonly advice: ReconnectAdvice }): Promise<void> {
+    await this.shared?.publish(CHANNEL, JSON.stringify({ from: this.#own, ...message }))
+  }
+
+  /** The same, where nobody waits for it. */
+  announce(lineage: string | undefined): void {
+    this.publish({ kind: 'look', ...(lineage === undefined ? {} : { lineage }) }).catch((error: unknown) => this.fault(error))
+  }
+
+  #hear(text: string): void {
+    try {
+      const message = JSON.parse(text) as Message
+      if (message.from === this.#own) return
+      if (message.kind === 'ended') {
+        const advice = message.advice === 'now' || message.advice === 'never' ? message.advice : 'after-credential'
+        for (const watcher of this.watchers) watcher.ended(String(message.lineage), { reason: String(message.reason), advice })
+      } else {
+        for (const watcher of this.watchers) watcher.look(message.lineage === undefined ? undefined : String(message.lineage))
+      }
+    } catch (error) {
+      this.fault(error)
+    }
+  }
+
+  #store(): Store {
+    const store = this.shared
+    if (store === undefined) throw new Denied('UNAVAILABLE', undefined, 'sessions: declare live.policy() on a gate, or give gateStore')
+    return store
+  }
+}
+
+function opened(entry: SessionEntry, inGrace: boolean): Opened {
+  return { entry, origin: { target: entry.id, base: baseOf(entry.data), mark: entry.mark, inGrace } }
+}
+
+export function soughtSession(lineage: string): Sought {
+  return { kind: 'session', id: lineage, issuer: undefined }
+}
+
+function usedKey(id: string): string {
+  return `session:used:${digest(id)}`
+}

@@ -1,0 +1,108 @@
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import { codes, Denied } from '../../lib/errors.ts'
+import { newId } from '../../lib/ids.ts'
+import { httpAnswer, refusalOf } from '../../lib/wire.ts'
+import type { Engine } from './engine.ts'
+import { changeBetween } from './speaker.ts'
+import type { Rotation } from './rotation.ts'
+import type { SessionMiddleware, SessionRequest } from './store.ts'
+
+/** Middleware of Express, Connect and the like. */
+export type SessionHandler = (request: IncomingMessage, response: ServerResponse, next: (error?: any) => void) => void
+
+/** A ticket, and the JSON around it. */
+const MAX_BODY = 1_024
+
+/** Gives pages their new ids: with whatever they request, or for a renewal ticket. */
+export function sessionHandler(engine: Engine, rotation: Rotation, middleware: SessionMiddleware, renewPath: string): SessionHandler {
+  const renew = async (request: SessionRequest, response: ServerResponse): Promise<void> => {
+    const { ticket } = await bodyOf(request)
+    if (!(await rotation.redeem(ticket, request))) throw new Denied('FORBIDDEN', undefined, 'sessions: no ticket for this session')
+    response.writeHead(204, { 'cache-control': 'no-store' })
+    response.end()
+  }
+  const refuse = (response: ServerResponse, error: unknown): void => {
+    const denied = error instanceof Denied ? error : new Denied('UNAVAILABLE', undefined, error)
+    if (denied.code !== 'FORBIDDEN') engine.fault(error)
+    if (response.headersSent) return
+    const { headers, body } = httpAnswer(refusalOf(denied, newId()))
+    response.writeHead(codes[denied.code].status, headers)
+    response.end(body)
+  }
+  const handle = (request: SessionRequest, response: ServerResponse, next: (error?: unknown) => void): void => {
+    if (request.method === 'POST' && pathOf(request) === renewPath) {
+      renew(request, response).catch((error: unknown) => refuse(response, error))
+      return
+    }
+    const origin = engine.originOf(request.session)
+    if (origin !== undefined) beforeTheEnd(request, response, engine)
+    if (origin === undefined || origin.inGrace || !rotation.isDue(origin.mark)) return next()
+    // A page must not fail because its session could not be given another id: it keeps the one it has for now.
+    rotation.rotate(request).then(
+      () => next(),
+      (error: unknown) => {
+        engine.fault(error)
+        next()
+      },
+    )
+  }
+  return (request, response, next) => {
+    middleware(request, response, (error) => (error === undefined || error === null ? handle(request, response, next) : next(error)))
+  }
+}
+
+/**
+ * Whoever signs in gets an id that nobody has had before, also where the application puts the user into the session of a visitor: that may
+ * be one which somebody else has planted (session fixation, ASVS 5.0 7.2.4).
+ */
+function beforeTheEnd(request: SessionRequest, response: ServerResponse, engine: Engine): void {
+  const { session, sessionID } = request
+  const before = engine.speakerOf({ data: session! })
+  const end = response.end
+  const isSignIn = (): boolean => {
+    if (response.headersSent || request.session === undefined || request.sessionID !== sessionID) return false
+    try {
+      const change = changeBetween(before, engine.speakerOf({ data: request.session }))
+      return change === 'signed in' || change === 'another user'
+    } catch {
+      // What it is about cannot be read: the session cannot be saved either, and that says why.
+      return false
+    }
+  }
+  response.end = function (this: ServerResponse, ...given: any[]) {
+    response.end = end
+    if (!isSignIn()) return end.apply(this, given as never)
+    const { cookie: _cookie, ...data } = request.session!
+    engine.options.store.regenerate!(request, (error: unknown) => {
+      if (error === undefined || error === null) Object.assign(request.session!, data)
+      else engine.fault(error)
+      end.apply(this, given as never)
+    })
+    return this
+  }
+}
+
+function pathOf({ originalUrl, url = '' }: SessionRequest): string {
+  return (originalUrl ?? url).split('?', 1)[0]!
+}
+
+/** The JSON of a request, which a parser in front may have read. */
+async function bodyOf(request: SessionRequest): Promise<{ readonly ticket?: unknown }> {
+  if (request.body !== undefined) return asObject(request.body)
+  const chunks: Buffer[] = []
+  let size = 0
+  for await (const chunk of request as AsyncIterable<Buffer>) {
+    size += chunk.length
+    if (size > MAX_BODY) return {}
+    chunks.push(chunk)
+  }
+  try {
+    return asObject(JSON.parse(Buffer.concat(chunks).toString()))
+  } catch {
+    return {}
+  }
+}
+
+function asObject(value: unknown): { readonly ticket?: unknown } {
+  return typeof value === 'object' && value !== null ? value : {}
+}

@@ -1,0 +1,123 @@
+import { createHash, randomBytes } from 'node:crypto'
+import { Denied } from '../../lib/errors.ts'
+import { KNOWN_MS } from './engine.ts'
+import type { Engine } from './engine.ts'
+import { digest, entryOf, forwarding, marked } from './record.ts'
+import type { Mark, SessionEntry } from './record.ts'
+import { signedValue, withCookie } from './signed-cookie.ts'
+import type { Secret } from './signed-cookie.ts'
+import type { SessionRequest } from './store.ts'
+
+/** What a client is given to ask for a new id with. */
+export interface RenewalTicket {
+  readonly ticket: string
+  readonly expiresInMs: number
+}
+
+/** Gives sessions new ids. */
+export class Rotation {
+  readonly #engine: Engine
+  readonly #cookie: { readonly name: string; readonly secret: Secret }
+
+  constructor(engine: Engine, cookie: { readonly name: string; readonly secret: Secret }) {
+    this.#engine = engine
+    this.#cookie = cookie
+  }
+
+  /** Whether the id of this session has been in use for long enough. */
+  isDue({ sinceMs }: Mark): boolean {
+    return this.#engine.options.clock.now() >= this.dueAt({ sinceMs })
+  }
+
+  dueAt({ sinceMs }: Pick<Mark, 'sinceMs'>): number {
+    const { rotateEveryMs } = this.#engine.options
+    if (sinceMs === 0) return 0
+    return rotateEveryMs === undefined ? Infinity : sinceMs + rotateEveryMs
+  }
+
+  /** A ticket that is good for one new id, together with the cookie there is now. */
+  async ticketFor(id: string, lineage: string): Promise<RenewalTicket> {
+    const { shared, options } = this.#engine
+    if (shared === undefined) throw new Denied('UNAVAILABLE', undefined, 'sessions: no store of a gate')
+    const ticket = randomBytes(32).toString('base64url')
+    try {
+      await shared.set(ticketKey(ticket), JSON.stringify({ lineage, id: digest(id) }), options.graceMs)
+    } catch (error) {
+      throw new Denied('UNAVAILABLE', undefined, error)
+    }
+    return { ticket, expiresInMs: options.graceMs }
+  }
+
+  /** Takes a ticket, and gives the session of the request a new id for it. @returns whether the ticket was good for that */
+  async redeem(ticket: unknown, request: SessionRequest): Promise<boolean> {
+    const { shared } = this.#engine
+    const origin = this.#engine.originOf(request.session)
+    if (typeof ticket !== 'string' || !/^[\w-]{43}$/.test(ticket) || shared === undefined) return false
+    // Spent first, whatever else is wrong with its use.
+    const taken = await shared.take(ticketKey(ticket))
+    if (taken === undefined || origin === undefined || origin.inGrace) return false
+    const { lineage, id } = JSON.parse(taken) as { readonly lineage?: unknown; readonly id?: unknown }
+    return lineage === origin.mark.lineage && id === digest(origin.target) && this.rotate(request)
+  }
+
+  /** Gives the session of a request a new id. The response sets the cookie, as for any session whose id has changed. @returns false where another request was faster */
+  async rotate(request: SessionRequest): Promise<boolean> {
+    const engine = this.#engine
+    const { store, clock, graceMs } = engine.options
+    const old = request.session
+    const origin = engine.originOf(old)
+    if (old === undefined || origin === undefined || origin.inGrace || store.generate === undefined) return false
+    const { lineage } = origin.mark
+    const moved = await engine.locks.hold(lineage, async () => {
+      const before = await engine.backing.get(origin.target)
+      if (before?.kind !== 'session' || before.mark.lineage !== lineage || before.mark.sinceMs !== origin.mark.sinceMs) return undefined
+      const now = clock.now()
+      store.generate!(request)
+      const fresh = request.session!
+      try {
+        const mark: Mark = { lineage, sinceMs: now, bornMs: before.mark.bornMs, graceUntilMs: now + graceMs }
+        await this.#put(before, fresh.id, mark)
+        adopt(fresh, old)
+        // What others have written since this request has read it is not what this request has changed.
+        engine.setOrigin(fresh, { target: fresh.id, base: origin.base, mark, inGrace: false })
+        return entryOf(fresh.id, marked(before.stored, mark)) as SessionEntry
+      } catch (error) {
+        request.session = old
+        request.sessionID = old.id
+        throw error
+      }
+    })
+    if (moved === undefined) return false
+    const { cookie } = request.headers
+    if (cookie !== undefined) request.headers.cookie = withCookie(cookie, this.#cookie.name, signedValue(moved.id, this.#cookie.secret))
+    for (const watcher of engine.watchers) watcher.moved(moved, origin.target, moved.mark.graceUntilMs!)
+    if (engine.shared !== undefined) await engine.directory.move(lineage, moved.id).catch((error: unknown) => engine.fault(error))
+    engine.announce(lineage)
+    return true
+  }
+
+  /** The session under its new id, and where to find that under the old one: both, or neither. */
+  async #put(before: SessionEntry, id: string, mark: Mark): Promise<void> {
+    const { backing } = this.#engine
+    if (!(await this.#engine.write(id, marked(before.stored, mark), mark.lineage))) throw new Denied('REVOKED', undefined, 'the session has ended')
+    try {
+      const untilMs = mark.graceUntilMs!
+      await backing.set(before.id, forwarding(before.stored.cookie, { lineage: mark.lineage, to: id, untilMs }, untilMs + KNOWN_MS))
+    } catch (error) {
+      await backing.destroy(id)
+      throw error
+    }
+  }
+}
+
+/** Makes the session of a new id what the one of the old id was, with the time it has left. */
+function adopt(fresh: Record<string, any>, old: Record<string, any>): void {
+  for (const [field, value] of Object.entries(old)) {
+    if (field === 'cookie') Object.assign(fresh['cookie'] as object, value)
+    else fresh[field] = value as unknown
+  }
+}
+
+function ticketKey(ticket: string): string {
+  return `session:renewal:${createHash('sha256').update(ticket).digest('base64url')}`
+}

@@ -1,0 +1,128 @@
+import { codes, Denied } from '../../lib/errors.ts'
+import type { Changes, Move } from './changes.ts'
+import type { Engine } from './engine.ts'
+import { expiryOf, isForward, isSessionId, unmarked } from './record.ts'
+import type { SessionRequest, SessionStore, StoredSession } from './store.ts'
+
+// Seam (express-session 1.18 and 1.19): the methods of the store object. Whatever the application does with a session, it does through them.
+
+type Done = ((error?: any, value?: any) => void) | undefined
+
+/** How long an application may take to save a session that it has asked a new id for, where the end of its request cannot be seen. */
+const MOVING_MS = 10_000
+
+/** Watches a session store: everything the application does there goes through the engine from now on. */
+export function tap(store: SessionStore, engine: Engine, changes: Changes): void {
+  const { backing } = engine
+  const own: Partial<SessionStore> = {
+    get: (id, done: Done) => answer(done, () => read(engine, id)),
+    set: (id, session: StoredSession, done: Done) => answer(done, () => changes.save(id, session)),
+    destroy: (id, done: Done) => answer(done, () => destroy(engine, id)),
+    createSession(request: SessionRequest, stored: StoredSession) {
+      const origin = engine.originOf(stored)
+      const session = backing.createSession(request, stored) as object
+      if (origin !== undefined) engine.setOrigin(session, origin)
+      return session
+    },
+    regenerate: (request: SessionRequest, done: Done) => answer(done, () => regenerate(store, engine, changes, request)),
+  }
+  if (store.touch !== undefined) own.touch = (id, session: StoredSession, done: Done) => answer(done, () => touch(engine, id, session))
+  const before: Pick<SessionStore, 'all' | 'clear'> = { ...(store.all && { all: store.all.bind(store) }), ...(store.clear && { clear: store.clear.bind(store) }) }
+  if (before.all !== undefined) {
+    own.all = (done) => before.all?.((error, sessions) => done(error, visible(sessions)))
+  }
+  if (before.clear !== undefined) {
+    own.clear = (done) =>
+      before.clear?.((error) => {
+        for (const watcher of engine.watchers) watcher.look(undefined)
+        engine.announce(undefined)
+        done?.(error)
+      })
+  }
+  Object.assign(store, own)
+}
+
+/** Answers both ways, as stores do: by the callback, or else by the promise. */
+function answer<T>(done: Done, run: () => Promise<T>): Promise<T> | undefined {
+  const answered = run().catch((error: unknown) => {
+    throw publicly(error)
+  })
+  if (typeof done !== 'function') return answered
+  // Not within the promise: what the application throws in its callback is its own.
+  answered.then(
+    (value) => process.nextTick(done, null, value),
+    (error: unknown) => process.nextTick(done, error),
+  )
+  return undefined
+}
+
+/** A refusal as HTTP applications know errors, with the status to answer. */
+function publicly(error: unknown): unknown {
+  if (!(error instanceof Denied)) return error
+  const { code, message } = error
+  return Object.assign(new Error(message, { cause: error }), { code, status: codes[code].status })
+}
+
+async function read(engine: Engine, id: string): Promise<StoredSession | undefined> {
+  if (!isSessionId(id)) return undefined
+  const opened = await engine.open(id)
+  if (opened === undefined) return undefined
+  const { entry, origin } = opened
+  engine.setOrigin(entry.stored, origin)
+  return entry.stored
+}
+
+async function destroy(engine: Engine, id: string): Promise<void> {
+  const signedOut = { reason: 'signed out', advice: 'after-credential' } as const
+  for (const watcher of engine.watchers) {
+    const lineage = watcher.lineageAt(id)
+    // Known without asking: its sockets are closed before anything else happens.
+    if (lineage !== undefined) return engine.end(lineage, signedOut, [id])
+  }
+  const entry = await engine.backing.get(id)
+  if (entry === undefined) return engine.backing.destroy(id)
+  if (entry.kind === 'session') return engine.end(entry.mark.lineage, signedOut, [id])
+  const now = await engine.follow(entry.forward.to)
+  return engine.end(entry.forward.lineage, signedOut, now === undefined ? [id] : [id, now.id])
+}
+
+async function touch(engine: Engine, id: string, session: StoredSession): Promise<void> {
+  const origin = engine.originOf(session)
+  await engine.backing.touch(origin?.target ?? id, session)
+  if (origin === undefined) return
+  const expiresAtMs = expiryOf(session.cookie.expires)
+  for (const watcher of engine.watchers) watcher.touched(origin.mark.lineage, expiresAtMs)
+}
+
+/** The application asks for another id: to sign somebody in, or out, or to be on the safe side. Which of them shows when it saves. */
+async function regenerate(store: SessionStore, engine: Engine, changes: Changes, request: SessionRequest): Promise<void> {
+  const { session, sessionID: from = '' } = request
+  const origin = engine.originOf(session)
+  if (origin === undefined) {
+    await destroy(engine, from)
+    store.generate?.(request)
+    return
+  }
+  const { mark, target } = origin
+  for (const watcher of engine.watchers) watcher.moving(mark.lineage)
+  if (engine.shared !== undefined) await engine.directory.move(mark.lineage, undefined).catch((error: unknown) => engine.fault(error))
+  const now = await engine.follow(target)
+  const before = now?.mark.lineage === mark.lineage ? engine.speakerOf(now) : undefined
+  await Promise.all([...new Set([from, target, ...(now === undefined ? [] : [now.id])])].map((id) => engine.backing.destroy(id)))
+  store.generate?.(request)
+  const id = request.sessionID!
+  const move: Move = { from: target, mark, before, settled: false }
+  changes.expect(id, move)
+  const conclude = (): void => void changes.conclude(id, move).catch((error: unknown) => engine.fault(error))
+  const timer = engine.options.clock.after(MOVING_MS, conclude)
+  request.res?.once?.('close', () => {
+    timer.cancel()
+    conclude()
+  })
+}
+
+function visible(sessions: unknown): unknown {
+  if (typeof sessions !== 'object' || sessions === null) return sessions
+  if (Array.isArray(sessions)) return sessions.filter((each) => !isForward(each)).map((each) => unmarked(each as StoredSession))
+  return Object.fromEntries(Object.entries(sessions).flatMap(([id, each]) => (isForward(each) ? [] : [[id, unmarked(each as StoredSession)]])))
+}
