@@ -19,7 +19,6 @@ import type { SessionOwner, SessionsOptions } from './express-session/options.ts
 import { SessionHooks } from './express-session/policy.ts'
 import type { SessionData } from './express-session/record.ts'
 import { Rotation } from './express-session/rotation.ts'
-import { sealer } from './express-session/seal.ts'
 import { cookieWarnings, settingsOf } from './express-session/settings.ts'
 import { secretsOf } from './express-session/signed-cookie.ts'
 import { defaultUser } from './express-session/speaker.ts'
@@ -82,18 +81,19 @@ const engines = new WeakMap<SessionStore, { readonly engine: Engine; readonly ch
  */
 export function sessions<Data extends SessionData = SessionData>(options: SessionsOptions<Data>): Sessions<Data> {
   checkOptions(options)
-  const { middleware, store, name = 'connect.sid', user = defaultUser, gateStore, watch, clock = systemClock, renewPath = '/session/renew' } = options
+  const { middleware, store, name = 'connect.sid', user = defaultUser, gateStore, watch, clock = systemClock, renewPath = '/session/renew', touchEveryMs = 60_000 } = options
   const secrets = secretsOf(options.secret, 'sessions')
   const cookie = fromCookie(name, { dangerouslyWithoutCsrf: options.dangerouslyWithoutCsrf === true })
 
   const { engine, changes } = engineOf(store, {
     store,
     userOf: user as UserOf,
-    sealer: sealer(textsOf(secrets)),
+    secrets: textsOf(secrets),
     clock,
     timeoutMs: options.timeoutMs ?? 2_000,
     rotateEveryMs: options.rotateEveryMs,
     graceMs: options.graceMs ?? 30_000,
+    touchEveryMs,
     concurrent: options.concurrent,
   })
   const rotation = new Rotation(engine, { name, secret: secrets[0]! })
@@ -101,7 +101,7 @@ export function sessions<Data extends SessionData = SessionData>(options: Sessio
     rotation,
     freshMs: options.freshMs ?? 5_000,
     recheckMs: watch === undefined ? (options.recheckMs ?? 30_000) : Infinity,
-    touchEveryMs: options.touchEveryMs ?? 60_000,
+    touchEveryMs,
     renewPath,
   })
   engine.watchers.add(keeper)
@@ -116,13 +116,14 @@ export function sessions<Data extends SessionData = SessionData>(options: Sessio
   if (gateStore !== undefined) engine.attach(controlsWithoutGate(gateStore, clock))
   const attach = (controls: GateControls): Attachment => {
     const part = engine.attach(controls)
-    keeper.agenda ??= controls.agenda
+    const leave = keeper.attach(controls.agenda)
     stopWatching ??= watch?.((id) => keeper.gone(id))
     return {
       revoked: (sought) => engine.revoked(sought),
       warnings,
       close() {
         part()
+        if (!leave()) return
         stopWatching?.()
         stopWatching = undefined
       },
@@ -173,7 +174,10 @@ export function sessions<Data extends SessionData = SessionData>(options: Sessio
 
 function engineOf(store: SessionStore, options: ConstructorParameters<typeof Engine>[0]): { readonly engine: Engine; readonly changes: Changes } {
   const known = engines.get(store)
-  if (known !== undefined) return known
+  if (known !== undefined) {
+    known.engine.checkSame(options)
+    return known
+  }
   const engine = new Engine(options)
   const changes = new Changes(engine)
   engines.set(store, { engine, changes })

@@ -1,10 +1,10 @@
 import { isThenable } from '../../lib/compose.ts'
 import { Denied } from '../../lib/errors.ts'
-import type { Who } from './directory.ts'
+import type { ClientOf } from './directory-records.ts'
 import type { Engine } from './engine.ts'
 import { baseOf, entryOf, lineageOf, marked, merged } from './record.ts'
 import type { Mark, SessionData, SessionEntry } from './record.ts'
-import { changeBetween, speakerOf } from './speaker.ts'
+import { changeBetween, speakerOf, whoIs } from './speaker.ts'
 import type { Speaker } from './speaker.ts'
 import type { SessionRequest, StoredSession } from './store.ts'
 
@@ -121,17 +121,26 @@ export class Changes {
     if (engine.attached && before !== undefined && (change === 'signed out' || change === 'another user')) await engine.directory.leave(lineage, whoIs(before))
     const entry = entryOf(now.id, marked(session, mark)) as SessionEntry
     for (const watcher of engine.watchers) watcher.changed(entry)
-    engine.announce(lineage)
+    // What is written as it was is no news: `resave` does so with each request.
+    if (JSON.stringify(now.data) !== JSON.stringify(entry.data)) engine.announce(lineage)
     return entry
+  }
+
+  async #outnumbered(speaker: Speaker, lineage: string, id: string, session: StoredSession | undefined): Promise<readonly string[]> {
+    const { directory, isAlive, options } = this.#engine
+    try {
+      return await directory.enter(whoIs(speaker), lineage, id, clientOf(session), isAlive)
+    } catch (error) {
+      // Where nobody has said how many there may be, nobody is kept from signing in because it cannot be written down.
+      if (options.concurrent !== undefined) throw error
+      this.#engine.fault(error)
+      return []
+    }
   }
 
   /** @throws Denied `TOO_MANY_CONNECTIONS` where its user has as many sessions as anybody may have */
   async #enlist(speaker: Speaker, lineage: string, id: string, session: StoredSession | undefined): Promise<void> {
-    const request = (session as { readonly req?: SessionRequest } | undefined)?.req
-    const address = request?.socket?.remoteAddress
-    const userAgent = request?.headers?.['user-agent']
-    const more = { ...(address === undefined ? {} : { address }), ...(userAgent === undefined ? {} : { userAgent }) }
-    const outnumbered = await this.#engine.directory.enter(whoIs(speaker)!, lineage, id, more, this.#engine.isAlive)
+    const outnumbered = await this.#outnumbered(speaker, lineage, id, session)
     await Promise.all(
       outnumbered.map(async (each) => {
         const place = await this.#engine.directory.find(each)
@@ -141,6 +150,9 @@ export class Changes {
   }
 }
 
-export function whoIs(speaker: Speaker | undefined): Who | undefined {
-  return speaker === undefined ? undefined : { subject: speaker.user.subject, issuer: speaker.user.issuer }
+/** Who has a session, as far as its request tells. */
+export function clientOf(session: StoredSession | undefined): ClientOf {
+  const { req: request } = (session ?? {}) as { readonly req?: SessionRequest }
+  // Express knows the client behind a proxy that it was told to trust.
+  return { address: request?.ip ?? request?.socket?.remoteAddress, userAgent: request?.headers?.['user-agent'] }
 }

@@ -41,9 +41,9 @@ export interface Whereabouts {
 /** Asks the session store whether an id stands for a session. */
 export type IsAlive = (sid: string) => Promise<boolean>
 
-const TTL_MS = 30 * 86_400_000
-/** What is this old is written anew when the session is seen. */
-const OLD_MS = TTL_MS / 2
+const DAY_MS = 86_400_000
+/** A day more than is said: that is how old what is kept may be when the session is seen. */
+const TTL_MS = 31 * DAY_MS
 /** How long a session may take from its entry here into the session store: it is not taken for dead before. */
 const SETTLING_MS = 5_000
 /** How long it may take from one session id to the next. */
@@ -56,8 +56,8 @@ const BATCH = 64
 const MOST: Bound = { limit: 1_000, full: 'oldest' }
 
 /**
- * Who is signed in where. Kept in the store of the gate for 30 days after the last change: of each session its id, sealed, and whose it
- * is; of everybody the lineages of their sessions. Each method rejects with Denied `UNAVAILABLE` where the store fails, or keeps something else.
+ * Who is signed in where. Kept in the store of the gate until 30 days after a session was last seen: of each session its id, sealed, and
+ * whose it is; of everybody the lineages of their sessions. Each method rejects with Denied `UNAVAILABLE` where the store fails, or keeps something else.
  */
 export class Directory {
   readonly #store: () => Store
@@ -118,7 +118,7 @@ export class Directory {
 
   /**
    * A session was seen where it is: what has been forgotten of it is remembered again, and nothing that is known is overwritten.
-   * One round trip and one write, but for once in a while.
+   * One round trip and one write, and once a day another one.
    *
    * @param who undefined for the session of a visitor
    * @returns false where it is not in the list of its owner: there are as many as may be, or it is somebody else's by now
@@ -147,7 +147,7 @@ export class Directory {
       return false
     }
     const renewing = this.#renewing(store, lineage, { placed: heldText(placed), place, sid, now })
-    if (now - known.atMs >= OLD_MS) renewing.push(() => store.set(ownerKey(lineage), owner, TTL_MS))
+    if (now - known.atMs >= DAY_MS) renewing.push(() => store.set(ownerKey(lineage), owner, TTL_MS))
     await together(renewing)
     return enlistedOf(enlisted).entered
   }
@@ -190,8 +190,10 @@ export class Directory {
   /** Only where it has been in one place for long: what is written is not what another one writes at the same moment. */
   #renewing(store: Store, lineage: string, { placed, place, sid, now }: { readonly placed: string; readonly place: string; readonly sid: string; readonly now: number }): Operation[] {
     const known = placeOf(placed)
-    if (now - known.atMs < OLD_MS || this.#sidAt(known) !== sid) return []
-    return [() => store.set(placeKey(lineage), place, TTL_MS)]
+    const knownSid = this.#sidAt(known)
+    // One that was on its way and has not arrived is still where it was.
+    const isLost = knownSid === undefined && !isMoving(known, now)
+    return isLost || (knownSid === sid && now - known.atMs >= DAY_MS) ? [() => store.set(placeKey(lineage), place, TTL_MS)] : []
   }
 
   /** Takes out dead sessions of somebody, of those that were not seen for the longest time. */

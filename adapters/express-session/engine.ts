@@ -10,11 +10,12 @@ import type { ReconnectAdvice } from '../../lib/wire.ts'
 import { Backing } from './backing.ts'
 import { Directory } from './directory.ts'
 import type { Who } from './directory.ts'
+import type { ClientOf } from './directory-records.ts'
 import { Locks } from './lock.ts'
 import { baseOf, digest } from './record.ts'
 import type { Forward, Mark, SessionEntry } from './record.ts'
-import type { Sealer } from './seal.ts'
-import { speakerOf } from './speaker.ts'
+import { sealer } from './seal.ts'
+import { speakerOf, whoIs } from './speaker.ts'
 import type { Speaker, UserOf } from './speaker.ts'
 import type { SessionStore, StoredSession } from './store.ts'
 
@@ -60,11 +61,13 @@ export interface Opened {
 export interface EngineOptions {
   readonly store: SessionStore
   readonly userOf: UserOf
-  readonly sealer: Sealer
+  readonly secrets: readonly string[]
   readonly clock: Clock
   readonly timeoutMs: number
   readonly rotateEveryMs: number | undefined
   readonly graceMs: number
+  /** How often, at most, it is noted that a session is in use. */
+  readonly touchEveryMs: number
   readonly concurrent: { readonly limit: number; readonly full: 'refuse' | 'end-oldest' } | undefined
 }
 
@@ -95,13 +98,27 @@ export class Engine {
   readonly #ending = new Map<string, Promise<void>>()
   /** Ids that are known to have been used, so that it is noted once. */
   readonly #used = new Set<string>()
+  /** When a lineage was noted to be in use. */
+  readonly #seen = new Map<string, number>()
 
   constructor(options: EngineOptions) {
-    const { store, clock, timeoutMs, sealer, concurrent } = options
+    const { store, clock, timeoutMs, secrets, concurrent } = options
     this.options = options
     this.backing = new Backing(store, clock, timeoutMs)
-    this.locks = new Locks(() => this.shared)
-    this.directory = new Directory(() => this.#store(), sealer, clock, concurrent)
+    this.locks = new Locks(
+      () => this.shared,
+      (error) => this.fault(error),
+    )
+    this.directory = new Directory(() => this.#store(), sealer(secrets), clock, concurrent)
+  }
+
+  /** Two that watch one store do the same with it. @throws ConfigError for another option */
+  checkSame(options: EngineOptions): void {
+    for (const name of Object.keys(options) as (keyof EngineOptions)[]) {
+      const isSame = typeof options[name] === 'object' && name !== 'clock' && name !== 'store' ? JSON.stringify(options[name]) === JSON.stringify(this.options[name]) : options[name] === this.options[name]
+      if (isSame) continue
+      throw new ConfigError(`sessions: this store is watched already, with another ${name === 'userOf' ? 'user' : name === 'secrets' ? 'secret' : name}. Make sessions(...) once, and declare live.policy() on each gate.`)
+    }
   }
 
   get attached(): boolean {
@@ -159,8 +176,24 @@ export class Engine {
     this.#origins.set(session, origin)
   }
 
+  /** A session is in use: noted now and then, for lists. Nobody waits for it. */
+  seen({ id, mark: { lineage } }: Pick<SessionEntry, 'id' | 'mark'>, speaker: Speaker | undefined, client: ClientOf): void {
+    if (!this.attached || speaker === undefined) return
+    const now = this.options.clock.now()
+    const last = this.#seen.get(lineage)
+    if (last !== undefined && now - last < this.options.touchEveryMs && now >= last) return
+    // The oldest are noted once more than they need be.
+    this.#seen.delete(lineage)
+    this.#seen.set(lineage, now)
+    for (const oldest of this.#seen.keys()) {
+      if (this.#seen.size <= MAX_MARKED) break
+      this.#seen.delete(oldest)
+    }
+    this.directory.seen(whoIs(speaker), lineage, id, client).catch((error: unknown) => this.fault(error))
+  }
+
   /** Whether an id stands for a session that is there. */
-  readonly isAlive = async (id: string): Promise<boolean> => (await this.backing.get(id))?.kind === 'session'
+  readonly isAlive = async (id: string): Promise<boolean> => (await this.follow(id)) !== undefined
 
   /** Somebody brings a session id. @returns undefined where it stands for nothing, or not any more */
   async open(id: string): Promise<Opened | undefined> {

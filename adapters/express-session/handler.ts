@@ -58,7 +58,7 @@ export function sessionHandler(engine: Engine, rotation: Rotation, middleware: S
 function beforeTheEnd(request: SessionRequest, response: ServerResponse, engine: Engine): void {
   const { session, sessionID } = request
   const before = engine.speakerOf({ data: session! })
-  const end = response.end
+  const end = response.end.bind(response) as (...given: unknown[]) => ServerResponse
   const isSignIn = (): boolean => {
     if (response.headersSent || request.session === undefined || request.sessionID !== sessionID) return false
     try {
@@ -69,16 +69,16 @@ function beforeTheEnd(request: SessionRequest, response: ServerResponse, engine:
       return false
     }
   }
-  response.end = function (this: ServerResponse, ...given: any[]) {
+  response.end = (...given: unknown[]) => {
     response.end = end
-    if (!isSignIn()) return end.apply(this, given as never)
+    if (!isSignIn()) return end(...given)
     const { cookie: _cookie, ...data } = request.session!
     engine.options.store.regenerate!(request, (error: unknown) => {
       if (error === undefined || error === null) Object.assign(request.session!, data)
       else engine.fault(error)
-      end.apply(this, given as never)
+      end(...given)
     })
-    return this
+    return response
   }
 }
 

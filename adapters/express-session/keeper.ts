@@ -1,12 +1,12 @@
 import { randomInt } from 'node:crypto'
 import type { Agenda } from '../../lib/agenda.ts'
 import type { Changes } from './changes.ts'
-import { whoIs } from './changes.ts'
 import type { Ending, Engine, Opened, Watcher } from './engine.ts'
 import { Lineage } from './lineage.ts'
 import type { Care } from './lineage.ts'
 import { PeerSession } from './live-session.ts'
 import type { SessionEntry } from './record.ts'
+import { whoIs } from './speaker.ts'
 
 const STEPS = 1_000_000
 
@@ -17,7 +17,8 @@ export class Keeper implements Watcher {
   readonly #changes: Changes
   readonly #lineages = new Map<string, Lineage>()
   readonly #byId = new Map<string, Lineage>()
-  agenda: Agenda | undefined
+  /** Of each gate that is open. Times are kept by the first of them. */
+  readonly #agendas: Agenda[] = []
 
   constructor(engine: Engine, changes: Changes, care: Pick<Care, 'rotation' | 'freshMs' | 'recheckMs' | 'touchEveryMs' | 'renewPath'>) {
     this.engine = engine
@@ -25,10 +26,21 @@ export class Keeper implements Watcher {
     this.#care = {
       ...care,
       engine,
-      agenda: () => this.agenda,
+      agenda: () => this.#agendas[0],
       random: () => randomInt(STEPS) / STEPS,
       known: (lineage, id) => void this.#byId.set(id, lineage),
       forget: (lineage, ids, whole) => this.#forget(lineage, ids, whole),
+    }
+  }
+
+  /** @returns how to part again: true when nobody is left */
+  attach(agenda: Agenda): () => boolean {
+    this.#agendas.push(agenda)
+    return () => {
+      for (const lineage of this.#lineages.values()) lineage.rest()
+      this.#agendas.splice(this.#agendas.indexOf(agenda), 1)
+      for (const lineage of this.#lineages.values()) lineage.arm()
+      return this.#agendas.length === 0
     }
   }
 

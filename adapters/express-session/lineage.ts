@@ -2,6 +2,7 @@ import type { Agenda } from '../../lib/agenda.ts'
 import { Denied } from '../../lib/errors.ts'
 import { Call } from '../../lib/presence.ts'
 import type { Presence } from '../../lib/presence.ts'
+import type { ClientOf } from './directory-records.ts'
 import type { Ending, Engine } from './engine.ts'
 import type { RenewalTicket, Rotation } from './rotation.ts'
 import type { SessionData, SessionEntry } from './record.ts'
@@ -38,8 +39,7 @@ const GONE: Ending = { reason: 'the session is gone', advice: 'after-credential'
 /** One peer that is bound to a session. */
 export interface Bound {
   readonly presence: Presence
-  /** The version it was decided by. */
-  readonly version: number
+  readonly client: ClientOf
   lastActiveMs: number
 }
 
@@ -120,7 +120,7 @@ export class Lineage {
   }
 
   /** A peer has entered that was decided about with the session as it was at `version`. */
-  bind(presence: Presence, version: number): Bound | undefined {
+  bind(presence: Presence, version: number, client: ClientOf): Bound | undefined {
     if (this.ended !== undefined) {
       this.#close(presence, this.ended)
       return undefined
@@ -130,10 +130,11 @@ export class Lineage {
       this.#close(presence, { reason: 'the session has changed', advice: 'now' })
       return undefined
     }
-    const bound: Bound = { presence, version, lastActiveMs: 0 }
+    const bound: Bound = { presence, client, lastActiveMs: 0 }
     this.#peers.add(bound)
+    this.#care.engine.seen(this.#entry, this.#speaker, client)
     if (this.#nextCheckMs === Infinity) this.#planCheck(this.#now(), this.#care.random())
-    this.#arm()
+    this.arm()
     return bound
   }
 
@@ -188,6 +189,7 @@ export class Lineage {
     const before = this.#speaker
     const isMoved = entry.id !== this.#entry.id
     if (isMoved) {
+      this.#askAtMs = 0
       // Also where the application has changed it: requests of connections that are open may be on their way.
       this.#ids.set(this.#entry.id, entry.mark.graceUntilMs ?? this.#now() + engine.options.graceMs)
       for (const [id, untilMs] of this.#ids) if (id !== this.#entry.id && untilMs !== Infinity) this.#drop(id)
@@ -203,7 +205,7 @@ export class Lineage {
     this.#settleMove()
     if (isMoved) for (const moved of [...this.#moves]) moved()
     this.#apply(changeBetween(before, this.#speaker))
-    this.#arm()
+    this.arm()
   }
 
   #apply(change: ReturnType<typeof changeBetween>): void {
@@ -228,7 +230,7 @@ export class Lineage {
     const now = this.#now()
     this.#moving = { over, settle, sinceMs: now, isHere }
     this.#nextCheckMs = now + RETRY_MS
-    this.#arm()
+    this.arm()
   }
 
   #settleMove(): void {
@@ -250,7 +252,7 @@ export class Lineage {
     this.#touchedAtMs = this.#now()
     this.#prolongedToMs = Math.max(this.#prolongedToMs, expiresAtMs)
     this.#expiresAtMs = Math.max(this.#expiresAtMs, expiresAtMs)
-    this.#arm()
+    this.arm()
   }
 
   /** A peer has sent something that was admitted. */
@@ -258,11 +260,13 @@ export class Lineage {
     bound.lastActiveMs = now
     if (now - this.#touchedAtMs < this.#care.touchEveryMs && now >= this.#touchedAtMs) return
     this.#touchedAtMs = now
-    this.#touch().catch((error: unknown) => this.#care.engine.fault(error))
+    this.#touch(bound.client).catch((error: unknown) => this.#care.engine.fault(error))
   }
 
-  async #touch(): Promise<void> {
-    const { backing } = this.#care.engine
+  async #touch(client: ClientOf): Promise<void> {
+    const { engine } = this.#care
+    const { backing } = engine
+    engine.seen(this.#entry, this.#speaker, client)
     const session = backing.inflate(this.#entry.id, this.#entry.stored) as StoredSession & { touch?(): void }
     session.touch?.()
     if (!(await backing.touch(this.#entry.id, session))) return
@@ -287,7 +291,7 @@ export class Lineage {
     if (now >= this.#nextCheckMs || now >= this.#expiresAtMs) this.#check(now)
     const dueAt = this.#care.rotation.dueAt(this.#entry.mark)
     if (now >= Math.max(dueAt, this.#askAtMs)) this.#askToRenew(now)
-    this.#arm()
+    this.arm()
   }
 
   #check(now: number): void {
@@ -328,7 +332,8 @@ export class Lineage {
     presence.close(new Denied('REVOKED', { reason }), advice, POLICY)
   }
 
-  #arm(): void {
+  /** Puts its next time on the agenda there is. */
+  arm(): void {
     const agenda = this.#care.agenda()
     if (agenda === undefined || this.ended !== undefined || this.#peers.size === 0) return
     const dueAt = this.#care.rotation.dueAt(this.#entry.mark)
@@ -355,6 +360,11 @@ export class Lineage {
   #drop(id: string): void {
     this.#ids.delete(id)
     this.#care.forget(this, [id], false)
+  }
+
+  /** Takes its time off the agenda. */
+  rest(): void {
+    this.#care.agenda()?.remove(this.#alarm)
   }
 
   #now(): number {

@@ -79,7 +79,7 @@ export class SessionHooks {
     ctx.onEntered((presence) => {
       if (isOver) return
       PeerSession.enter(session, presence)
-      bound = lineage.bind(presence, version)
+      bound = lineage.bind(presence, version, { address: ctx.address, userAgent: ctx.headers['user-agent'] })
       if (bound !== undefined) this.#bound.set(session, bound)
     }, true)
     return next({ session })

@@ -42,7 +42,7 @@ const MIN_AGE_MS = 1_000
 const MAX_AGE_MS = 400 * 86_400_000
 
 /**
- * Options for express-session that make its cookie one which is sent over TLS only, read by no script, sent by no other site, and set by no other host
+ * Options for express-session that make its cookie one which is sent over TLS only, with nothing another site starts but a link, is read by no script and set by no other host
  * (ASVS 5.0 3.3.1 to 3.3.4), and that store no session nobody has changed.
  *
  * @example

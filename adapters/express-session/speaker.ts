@@ -1,6 +1,7 @@
 import { PolicyFault } from '../../lib/errors.ts'
 import { canonicalText } from '../../lib/plain.ts'
 import { describe } from '../../lib/policy.ts'
+import type { Who } from './directory.ts'
 import type { SessionData } from './record.ts'
 
 /** Whom a session speaks for. */
@@ -51,6 +52,12 @@ function plainly({ claims = {}, factors = [] }: SessionUser): Required<Pick<Sess
   } catch (cause) {
     throw new PolicyFault('user gave claims or factors that are not plain data', 'sessions', { cause })
   }
+}
+
+export function whoIs(speaker: Speaker): Who
+export function whoIs(speaker: Speaker | undefined): Who | undefined
+export function whoIs(speaker: Speaker | undefined): Who | undefined {
+  return speaker === undefined ? undefined : { subject: speaker.user.subject, issuer: speaker.user.issuer }
 }
 
 /** What the change from one to the other means for whoever is bound to the session. */

@@ -29,6 +29,7 @@ export interface SessionRequest extends IncomingMessage {
   res?: { once?(event: 'close', listener: () => void): unknown }
   body?: unknown
   originalUrl?: string
+  ip?: string
 }
 
 type Done = (error?: any) => void

@@ -1,4 +1,5 @@
 import { codes, Denied } from '../../lib/errors.ts'
+import { clientOf } from './changes.ts'
 import type { Changes, Move } from './changes.ts'
 import type { Engine } from './engine.ts'
 import { expiryOf, isForward, isSessionId, unmarked } from './record.ts'
@@ -90,6 +91,8 @@ async function touch(engine: Engine, id: string, session: StoredSession): Promis
   const origin = engine.originOf(session)
   await engine.backing.touch(origin?.target ?? id, session)
   if (origin === undefined) return
+  const { cookie: _cookie, ...data } = session
+  engine.seen({ id: origin.target, mark: origin.mark }, engine.speakerOf({ data }), clientOf(session))
   const expiresAtMs = expiryOf(session.cookie.expires)
   for (const watcher of engine.watchers) watcher.touched(origin.mark.lineage, expiresAtMs)
 }
