@@ -96,7 +96,7 @@ export function sessions<Data extends SessionData = SessionData>(options: Sessio
     touchEveryMs,
     concurrent: options.concurrent,
   })
-  const rotation = new Rotation(engine, { name, secret: secrets[0]! })
+  const rotation = new Rotation(engine, changes, { name, secret: secrets[0]! })
   const keeper = new Keeper(engine, changes, {
     rotation,
     freshMs: options.freshMs ?? 5_000,

@@ -129,6 +129,8 @@ export type GateEvents = {
   'gate:expiring': (expiring: ExpiringNotice) => void
   /** What the client may do has changed. */
   'gate:changed': (changed: ChangedNotice) => void
+  /** The client is to fetch a new session cookie. */
+  'gate:renew': (renew: RenewNotice) => void
 }
 
 export interface DeniedNotice extends Refusal {
@@ -161,6 +163,16 @@ export interface ChangedNotice {
   /** Until when the credential holds, in milliseconds since the epoch; null for nobody. */
   readonly expiresAtMs: number | 'never' | null
   readonly lost: Lost
+}
+
+/** The session is to get a new id, and only an HTTP answer can set the cookie: `{ ticket }` is posted to `path`, as JSON and with the cookie of now. */
+export interface RenewNotice {
+  /** Good for one renewal of this session. */
+  readonly ticket: string
+  /** An absolute path on the server of this connection. */
+  readonly path: string
+  /** For how long the ticket holds, in milliseconds from now. */
+  readonly expiresInMs: number
 }
 
 /** Type of `ctx.data` for one event of a contract. */

@@ -23,6 +23,6 @@ export type { AudienceHook, ConnectHook, DeliverHook, DeliverNext, Hook, Next, P
 export type { CredentialReader, Principal, Scheme } from './principal.ts'
 export type { RevocationOptions, RevocationReceipt, RevocationTarget } from './revocation.ts'
 export type { ReauthorizationReceipt, ReauthorizationTarget } from './revocations.ts'
-export type { Rate, Store, Stored } from './store.ts'
+export type { Bound, Enlisted, Member, Rate, Store, Stored } from './store.ts'
 export type { OnExpiry } from './terms.ts'
 export type { ReconnectAdvice, Refusal } from './wire.ts'

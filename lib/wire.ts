@@ -24,6 +24,8 @@ export const CLOSING_EVENT = 'gate:closing'
 export const EXPIRING_EVENT = 'gate:expiring'
 /** What a peer may do has changed: `{ cause, expiresAtMs, lost }`. */
 export const CHANGED_EVENT = 'gate:changed'
+/** The client is to fetch a new session cookie: `{ ticket, path, expiresInMs }`. */
+export const RENEW_EVENT = 'gate:renew'
 /** Of a client: a new credential. */
 export const REFRESH_EVENT = 'gate:refresh'
 /** Of a client: a further factor. */

@@ -1,7 +1,7 @@
 import { isThenable } from '../../lib/compose.ts'
 import { Denied } from '../../lib/errors.ts'
 import type { ClientOf } from './directory-records.ts'
-import type { Engine } from './engine.ts'
+import type { Engine, Origin } from './engine.ts'
 import { baseOf, entryOf, lineageOf, marked, merged } from './record.ts'
 import type { Mark, SessionData, SessionEntry } from './record.ts'
 import { changeBetween, speakerOf, whoIs } from './speaker.ts'
@@ -15,7 +15,12 @@ export interface Move {
   readonly before: Speaker | undefined
   /** Whether it is known what has become of it. */
   settled: boolean
+  /** Whether it is another session whoever it speaks for: others may know the id. */
+  readonly cut: boolean
 }
+
+/** How long an application may take to save a session that it has asked a new id for, where the end of its request cannot be seen. */
+const MOVING_MS = 10_000
 
 /** What becomes of a session when the application, or a handler of a socket, changes it. */
 export class Changes {
@@ -27,22 +32,29 @@ export class Changes {
     this.#engine = engine
   }
 
-  expect(id: string, move: Move): void {
+  /** The session of a request has got another id, and is to be saved under it before the request is over. */
+  expect({ sessionID: id = '', res: response }: SessionRequest, move: Move): void {
     this.#moves.set(id, move)
+    const conclude = (): void => void this.#conclude(id, move).catch((error: unknown) => this.#engine.fault(error))
+    const timer = this.#engine.options.clock.after(MOVING_MS, conclude)
+    response?.once?.('close', () => {
+      timer.cancel()
+      conclude()
+    })
   }
 
-  /** The request that has asked for another id is over. */
-  async conclude(id: string, move: Move): Promise<void> {
+  async #conclude(id: string, move: Move): Promise<void> {
     this.#moves.delete(id)
     if (move.settled) return
     move.settled = true
-    await this.#engine.end(move.mark.lineage, { reason: 'signed out', advice: 'after-credential' }, [], whoIs(move.before))
+    await this.#engine.end(move.mark.lineage, { reason: 'signed out', advice: 'after-credential' }, [move.from], whoIs(move.before))
   }
 
   /** The application saves the session of a request. What others have changed meanwhile stays changed. */
   async save(id: string, session: StoredSession): Promise<void> {
     const { cookie, ...mine } = JSON.parse(JSON.stringify(session)) as StoredSession
     const origin = this.#engine.originOf(session)
+    if (origin?.next !== undefined) return this.#rename(session, origin, { cookie, ...mine })
     const move = this.#moves.get(id)
     const lineage = origin?.mark.lineage ?? (move === undefined ? lineageOf(id) : move.mark.lineage)
     await this.#engine.locks.hold(lineage, async () => {
@@ -51,8 +63,23 @@ export class Changes {
       if (origin !== undefined && now?.mark.lineage !== lineage) return
       const data = origin === undefined || now === undefined ? mine : merged(origin.base, now.data, mine)
       const written = now === undefined ? await this.#begin(id, { cookie, ...data }, move, session) : await this.#replace(now, { cookie, ...data }, session)
-      if (written !== undefined) this.#engine.setOrigin(session, { target: written.id, base: baseOf(mine), mark: written.mark, inGrace: origin?.inGrace ?? false })
+      if (written !== undefined) this.#keep(session, written, mine, origin?.inGrace ?? false)
     })
+  }
+
+  /** Somebody has signed in, in a session that was there: from now on it is another one. */
+  async #rename(session: StoredSession, { next, target, base, mark }: Origin, mine: StoredSession): Promise<void> {
+    await this.#engine.locks.hold(mark.lineage, async () => {
+      const now = await this.#engine.follow(target)
+      const { cookie, ...data } = mine
+      const written = await this.#begin(next!.id, { cookie, ...(now?.mark.lineage === mark.lineage ? merged(base, now.data, data) : data) }, next!.move, session)
+      if (written !== undefined) this.#keep(session, written, data, false)
+    })
+  }
+
+  /** What later changes of it are told by. */
+  #keep(session: StoredSession, written: SessionEntry, mine: SessionData, inGrace: boolean): void {
+    this.#engine.setOrigin(session, { target: written.id, base: baseOf(mine), mark: written.mark, inGrace, speaker: this.#engine.speakerOf({ data: mine }) })
   }
 
   /** A handler changes the session of its peer. @throws Denied `REVOKED` where it is no more */
@@ -77,12 +104,14 @@ export class Changes {
     const engine = this.#engine
     const after = speakerOf(session, engine.options.userOf)
     const now = engine.options.clock.now()
-    const goesOn = move?.settled === false && changeBetween(move.before, after) === 'none'
+    const goesOn = move?.settled === false && !move.cut && changeBetween(move.before, after) === 'none'
     const mark: Mark = goesOn ? { lineage: move.mark.lineage, sinceMs: now, bornMs: move.mark.bornMs } : { lineage: lineageOf(id), sinceMs: now, bornMs: now }
     // Pushed out by another one a moment ago, or ended: it is not to push out another one in its turn.
     if (await engine.hasEnded(mark.lineage)) return undefined
+    // It does not count beside the one that takes its place.
+    if (!goesOn && move?.settled === false && move.before !== undefined && engine.attached) await engine.directory.leave(move.mark.lineage, whoIs(move.before)).catch((error: unknown) => engine.fault(error))
     if (after !== undefined && engine.attached) await this.#enlist(after, mark.lineage, id, request)
-    if (!(await engine.write(id, marked(session, mark), mark.lineage))) return undefined
+    if (!(await this.#written(id, marked(session, mark), mark.lineage, after))) return undefined
     const entry = entryOf(id, marked(session, mark)) as SessionEntry
     if (move === undefined || move.settled) return entry
     move.settled = true
@@ -91,10 +120,22 @@ export class Changes {
       return entry
     }
     const change = changeBetween(move.before, after)
-    const reason = change === 'privileges' ? 'other rights' : change
+    const reason = change === 'privileges' ? 'other rights' : change === 'none' ? 'a new session' : change
     // Whoever was there under the old id is not to be who signs in now: it comes back with whatever cookie it has.
-    await engine.end(move.mark.lineage, { reason, advice: change === 'signed out' ? 'after-credential' : 'now' }, [], whoIs(move.before))
+    await engine.end(move.mark.lineage, { reason, advice: change === 'signed out' ? 'after-credential' : 'now' }, [move.from], whoIs(move.before))
     return entry
+  }
+
+  /** @returns whether it is there; where it is not, its user has one session less again */
+  async #written(id: string, session: StoredSession, lineage: string, speaker: Speaker | undefined): Promise<boolean> {
+    const engine = this.#engine
+    let isThere = false
+    try {
+      isThere = await engine.write(id, session, lineage)
+    } finally {
+      if (!isThere && speaker !== undefined && engine.attached) await engine.directory.leave(lineage, whoIs(speaker)).catch((error: unknown) => engine.fault(error))
+    }
+    return isThere
   }
 
   async #moved(entry: SessionEntry, move: Move): Promise<void> {
@@ -116,7 +157,7 @@ export class Changes {
       engine.careless = true
     }
     // An id that somebody may have planted before is not to be one for long.
-    const mark: Mark = change === 'none' ? now.mark : { ...now.mark, sinceMs: 0 }
+    const mark: Mark = change === 'none' ? now.mark : { ...now.mark, replace: change === 'privileges' && now.mark.replace !== 'cut' ? 'soon' : 'cut' }
     if (!(await engine.write(now.id, marked(session, mark), lineage))) return undefined
     if (engine.attached && before !== undefined && (change === 'signed out' || change === 'another user')) await engine.directory.leave(lineage, whoIs(before))
     const entry = entryOf(now.id, marked(session, mark)) as SessionEntry

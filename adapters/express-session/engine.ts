@@ -8,6 +8,8 @@ import type { Sought } from '../../lib/revocation.ts'
 import type { Store } from '../../lib/store.ts'
 import type { ReconnectAdvice } from '../../lib/wire.ts'
 import { Backing } from './backing.ts'
+import { boundedStore } from './bounded-store.ts'
+import type { Move } from './changes.ts'
 import { Directory } from './directory.ts'
 import type { Who } from './directory.ts'
 import type { ClientOf } from './directory-records.ts'
@@ -51,6 +53,10 @@ export interface Origin {
   readonly mark: Mark
   /** Whether it was read by the preceding id. */
   readonly inGrace: boolean
+  /** Whom it spoke for. */
+  readonly speaker: Speaker | undefined
+  /** Set where it has signed somebody in: it goes on under an id that nobody has had. */
+  readonly next?: { readonly id: string; readonly move: Move }
 }
 
 export interface Opened {
@@ -96,8 +102,9 @@ export class Engine {
   #unsubscribe: (() => unknown) | undefined
   readonly #origins = new WeakMap<object, Origin>()
   readonly #ending = new Map<string, Promise<void>>()
-  /** Ids that are known to have been used, so that it is noted once. */
-  readonly #used = new Set<string>()
+  /** Ids that are known to have been used, and since when. */
+  readonly #used = new Map<string, number>()
+  readonly #bounded = new WeakMap<Store, Store>()
   /** When a lineage was noted to be in use. */
   readonly #seen = new Map<string, number>()
 
@@ -127,15 +134,19 @@ export class Engine {
 
   /** The store of the gates; undefined while there is none. */
   get shared(): Store | undefined {
-    return this.#gates[0]?.store
+    const store = this.#gates[0]?.store
+    if (store === undefined) return undefined
+    let bounded = this.#bounded.get(store)
+    if (bounded === undefined) this.#bounded.set(store, (bounded = boundedStore(store, this.options.clock, this.options.timeoutMs)))
+    return bounded
   }
 
   /** @returns how to part again @throws ConfigError where gates over one session store have different stores of their own */
   attach(controls: GateControls): () => void {
-    const { shared } = this
-    if (shared !== undefined && shared !== controls.store) throw new ConfigError('sessions: the gates over one session store share a store: guard(io, { store }), with the same store for each.')
+    const [first] = this.#gates
+    if (first !== undefined && first.store !== controls.store) throw new ConfigError('sessions: the gates over one session store share a store: guard(io, { store }), with the same store for each.')
     this.#gates.push(controls)
-    if (shared === undefined) this.#subscribe(controls.store)
+    if (first === undefined) this.#subscribe(controls.store)
     return () => {
       this.#gates.splice(this.#gates.indexOf(controls), 1)
       if (this.attached) return
@@ -195,40 +206,49 @@ export class Engine {
   /** Whether an id stands for a session that is there. */
   readonly isAlive = async (id: string): Promise<boolean> => (await this.follow(id)) !== undefined
 
-  /** Somebody brings a session id. @returns undefined where it stands for nothing, or not any more */
-  async open(id: string): Promise<Opened | undefined> {
+  /** Somebody brings a session id. @param atMs when @returns undefined where it stands for nothing, or not any more */
+  async open(id: string, atMs = this.options.clock.now()): Promise<Opened | undefined> {
     const entry = await this.backing.get(id)
     if (entry === undefined) return undefined
-    if (entry.kind === 'forward') return this.#openPreceding(id, entry.forward)
+    if (entry.kind === 'forward') return this.#openPreceding(id, entry.forward, atMs)
     await this.#noteUse(entry)
-    return opened(entry, false)
+    return this.#opened(entry, false)
   }
 
-  async #openPreceding(id: string, forward: Forward): Promise<Opened | undefined> {
+  async #openPreceding(id: string, forward: Forward, atMs: number): Promise<Opened | undefined> {
     const { lineage, to, untilMs } = forward
     const entry = await this.backing.get(to)
-    if (entry?.kind === 'forward' || (entry !== undefined && (await this.#wasUsed(to)))) {
+    const usedAtMs = entry?.kind === 'forward' ? 0 : entry === undefined ? Infinity : await this.#usedAt(to)
+    if (usedAtMs <= atMs) {
       // Its owner has the new one. Whoever comes with the old one has a copy, and nobody can say who of the two is the owner.
       await this.end(lineage, { reason: 'the session id was used twice', advice: 'after-credential' }, [id, to, ...(entry?.kind === 'forward' ? [entry.forward.to] : [])])
       return undefined
     }
-    if (entry === undefined || this.options.clock.now() >= untilMs || entry.mark.lineage !== lineage) return undefined
-    return opened(entry, true)
+    if (entry?.kind !== 'session' || this.options.clock.now() >= untilMs || entry.mark.lineage !== lineage) return undefined
+    return this.#opened(entry, true)
+  }
+
+  #opened(entry: SessionEntry, inGrace: boolean): Opened {
+    return { entry, origin: { target: entry.id, base: baseOf(entry.data), mark: entry.mark, inGrace, speaker: this.speakerOf(entry) } }
   }
 
   async #noteUse({ id, mark }: SessionEntry): Promise<void> {
     if (mark.graceUntilMs === undefined || this.#used.has(id) || this.options.clock.now() >= mark.graceUntilMs + KNOWN_MS) return
-    try {
-      await this.shared?.set(usedKey(id), '1', this.options.graceMs + KNOWN_MS)
-    } catch (error) {
-      return this.fault(error)
-    }
+    const now = this.options.clock.now()
     if (this.#used.size >= MAX_MARKED) this.#used.clear()
-    this.#used.add(id)
+    this.#used.set(id, now)
+    try {
+      await this.shared?.getOrSet(usedKey(id), String(now), this.options.graceMs + KNOWN_MS)
+    } catch (error) {
+      this.fault(error)
+    }
   }
 
-  async #wasUsed(id: string): Promise<boolean> {
-    return this.#used.has(id) || (await this.shared?.get(usedKey(id))) !== undefined
+  /** @returns since when; `Infinity` for never */
+  async #usedAt(id: string): Promise<number> {
+    const here = this.#used.get(id) ?? Infinity
+    const there = await this.shared?.get(usedKey(id))
+    return there === undefined ? here : Math.min(here, Number(there))
   }
 
   /** The session as it stands now, under whatever id. @returns `moving` where it is about to get another one */
@@ -272,13 +292,17 @@ export class Engine {
   /** Ends a session everywhere. @param ids under which it stands @throws what the session store says where it has kept the entry */
   end(lineage: string, ending: Ending, ids: readonly string[] = [], who?: Who): Promise<void> {
     const known = this.#ending.get(lineage)
-    if (known !== undefined) return Promise.all([known, ...ids.map((id) => this.backing.destroy(id))]).then(() => {})
+    // Whoever has ended it first was told what went wrong.
+    if (known !== undefined) return Promise.all([known.catch(() => {}), ...ids.map((id) => this.backing.destroy(id))]).then(() => {})
     const all = new Set([...ids, ...[...this.watchers].flatMap((watcher) => watcher.idsOf(lineage))])
     for (const watcher of this.watchers) watcher.ended(lineage, ending)
     const done = this.#end(lineage, ending, all, who)
     this.#ending.set(lineage, done)
-    const forget = (): void => void this.options.clock.after(ENDED_MS, () => this.#ending.delete(lineage))
-    done.then(forget, forget)
+    done.then(
+      () => void this.options.clock.after(ENDED_MS, () => this.#ending.delete(lineage)),
+      // It may be tried again.
+      () => this.#ending.delete(lineage),
+    )
     return done
   }
 
@@ -353,10 +377,6 @@ export class Engine {
     if (store === undefined) throw new Denied('UNAVAILABLE', undefined, 'sessions: declare live.policy() on a gate, or give gateStore')
     return store
   }
-}
-
-function opened(entry: SessionEntry, inGrace: boolean): Opened {
-  return { entry, origin: { target: entry.id, base: baseOf(entry.data), mark: entry.mark, inGrace } }
 }
 
 export function soughtSession(lineage: string): Sought {

@@ -3,7 +3,6 @@ import { codes, Denied } from '../../lib/errors.ts'
 import { newId } from '../../lib/ids.ts'
 import { httpAnswer, refusalOf } from '../../lib/wire.ts'
 import type { Engine } from './engine.ts'
-import { changeBetween } from './speaker.ts'
 import type { Rotation } from './rotation.ts'
 import type { SessionMiddleware, SessionRequest } from './store.ts'
 
@@ -35,7 +34,6 @@ export function sessionHandler(engine: Engine, rotation: Rotation, middleware: S
       return
     }
     const origin = engine.originOf(request.session)
-    if (origin !== undefined) beforeTheEnd(request, response, engine)
     if (origin === undefined || origin.inGrace || !rotation.isDue(origin.mark)) return next()
     // A page must not fail because its session could not be given another id: it keeps the one it has for now.
     rotation.rotate(request).then(
@@ -48,37 +46,6 @@ export function sessionHandler(engine: Engine, rotation: Rotation, middleware: S
   }
   return (request, response, next) => {
     middleware(request, response, (error) => (error === undefined || error === null ? handle(request, response, next) : next(error)))
-  }
-}
-
-/**
- * Whoever signs in gets an id that nobody has had before, also where the application puts the user into the session of a visitor: that may
- * be one which somebody else has planted (session fixation, ASVS 5.0 7.2.4).
- */
-function beforeTheEnd(request: SessionRequest, response: ServerResponse, engine: Engine): void {
-  const { session, sessionID } = request
-  const before = engine.speakerOf({ data: session! })
-  const end = response.end.bind(response) as (...given: unknown[]) => ServerResponse
-  const isSignIn = (): boolean => {
-    if (response.headersSent || request.session === undefined || request.sessionID !== sessionID) return false
-    try {
-      const change = changeBetween(before, engine.speakerOf({ data: request.session }))
-      return change === 'signed in' || change === 'another user'
-    } catch {
-      // What it is about cannot be read: the session cannot be saved either, and that says why.
-      return false
-    }
-  }
-  response.end = (...given: unknown[]) => {
-    response.end = end
-    if (!isSignIn()) return end(...given)
-    const { cookie: _cookie, ...data } = request.session!
-    engine.options.store.regenerate!(request, (error: unknown) => {
-      if (error === undefined || error === null) Object.assign(request.session!, data)
-      else engine.fault(error)
-      end(...given)
-    })
-    return response
   }
 }
 

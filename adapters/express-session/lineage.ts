@@ -31,6 +31,8 @@ export interface Care {
 const RETRY_MS = 1_000
 /** How soon another page of the same browser is asked to renew, where the one that was asked has not. */
 const ASK_AGAIN_MS = 15_000
+/** Pages that never do are asked ever less often. */
+const MAX_ASK_AGAIN_MS = 600_000
 const POLICY = 'sessions'
 /** A node that has begun to give a session another id, and has not done so by then, will not. */
 const LONGEST_MOVE_MS = 15_000
@@ -66,6 +68,7 @@ export class Lineage {
   #touchedAtMs = -Infinity
   #nextCheckMs = Infinity
   #askAtMs = 0
+  #asked = 0
   readonly #moves = new Set<() => void>()
   readonly #alarm: Call
 
@@ -189,7 +192,7 @@ export class Lineage {
     const before = this.#speaker
     const isMoved = entry.id !== this.#entry.id
     if (isMoved) {
-      this.#askAtMs = 0
+      this.#askAtMs = this.#asked = 0
       // Also where the application has changed it: requests of connections that are open may be on their way.
       this.#ids.set(this.#entry.id, entry.mark.graceUntilMs ?? this.#now() + engine.options.graceMs)
       for (const [id, untilMs] of this.#ids) if (id !== this.#entry.id && untilMs !== Infinity) this.#drop(id)
@@ -314,7 +317,7 @@ export class Lineage {
   }
 
   #askToRenew(now: number): void {
-    this.#askAtMs = now + ASK_AGAIN_MS
+    this.#askAtMs = now + Math.min(ASK_AGAIN_MS * 2 ** this.#asked++, MAX_ASK_AGAIN_MS)
     const bound = [...this.#peers].sort((a, b) => b.lastActiveMs - a.lastActiveMs)[0]
     if (bound === undefined) return
     // Whoever does not answer is asked after the others.
@@ -337,9 +340,7 @@ export class Lineage {
     const agenda = this.#care.agenda()
     if (agenda === undefined || this.ended !== undefined || this.#peers.size === 0) return
     const dueAt = this.#care.rotation.dueAt(this.#entry.mark)
-    // An id that is to be replaced as soon as possible is so by the next HTTP request; a page is asked only where ids are rotated.
-    const renewAt = dueAt === 0 || dueAt === Infinity ? Infinity : Math.max(dueAt, this.#askAtMs)
-    const at = Math.min(this.#nextCheckMs, this.#expiresAtMs > this.#now() ? this.#expiresAtMs : Infinity, renewAt)
+    const at = Math.min(this.#nextCheckMs, this.#expiresAtMs > this.#now() ? this.#expiresAtMs : Infinity, Math.max(dueAt, this.#askAtMs))
     if (at === Infinity) agenda.remove(this.#alarm)
     else agenda.set(this.#alarm, at)
   }

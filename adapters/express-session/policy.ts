@@ -21,6 +21,8 @@ export interface CookieTerms {
   readonly reader: CredentialReader
 }
 
+const RETRY_MS = 1_000
+
 /** A session that was read for a handshake, and who it spoke for then. */
 interface Read {
   readonly lineage: Lineage
@@ -33,6 +35,13 @@ interface Opening {
   lineage: string | undefined
 }
 
+interface Connection {
+  readonly atMs: number
+  lineage?: string
+  /** Where that was last. */
+  id?: string
+}
+
 /** What a gate asks about sessions. */
 export class SessionHooks {
   readonly #keeper: Keeper
@@ -41,6 +50,8 @@ export class SessionHooks {
   readonly #read = new WeakMap<Handshake, Promise<Read | undefined>>()
   readonly #bound = new WeakMap<PeerSession, Bound>()
   readonly #openers = new WeakMap<Opener, Opening>()
+  /** Of the request that has opened a connection: when it came, and what its session has become. Its cookie is not looked at twice. */
+  readonly #connections = new WeakMap<object, Connection>()
 
   constructor(keeper: Keeper, cookie: CookieTerms) {
     this.#keeper = keeper
@@ -111,7 +122,10 @@ export class SessionHooks {
   /** A later request of an engine session comes with the session that this was opened with, under the id that it has now (or had a moment ago). */
   request(ctx: RequestContext, next: Next): Awaitable {
     const { opener } = ctx
-    if (opener === undefined) return next()
+    if (opener === undefined) {
+      this.#connections.set(ctx.request, { atMs: ctx.now })
+      return next()
+    }
     const opening = this.#openedWith(opener)
     if (opening.id === undefined) return next()
     const id = this.#idOf(ctx.headers.cookie)
@@ -166,9 +180,30 @@ export class SessionHooks {
 
   async #readFor(ctx: ConnectContext): Promise<Read | undefined> {
     if (ctx.cause === 'refresh' || ctx.cause === 'reauthorize') return this.#readAgain(ctx)
+    const connection = this.#connectionOf(ctx)
+    if (connection.lineage !== undefined) return this.#readBeside(ctx, connection.lineage, connection.id!)
     const id = this.#idOf(ctx.headers.cookie)
-    const opened = id === undefined ? undefined : await this.#keeper.engine.open(id)
-    return opened === undefined ? undefined : this.#held(ctx, opened.entry)
+    const opened = id === undefined ? undefined : await this.#keeper.engine.open(id, connection.atMs)
+    if (opened === undefined) return undefined
+    connection.lineage = opened.entry.mark.lineage
+    connection.id = opened.entry.id
+    return this.#held(ctx, opened.entry)
+  }
+
+  /** Another namespace on a connection that is open: the session goes by the id that it has by now, whatever the first request had. */
+  async #readBeside(ctx: ConnectContext, lineage: string, id: string): Promise<Read | undefined> {
+    const { engine } = this.#keeper
+    const entry = await engine.current(this.#keeper.of(lineage)?.currentId ?? id, lineage)
+    if (entry === 'moving') throw new Denied('UNAVAILABLE', { retryAfterMs: RETRY_MS }, 'sessions: the session is about to get another id')
+    return entry === undefined ? undefined : this.#held(ctx, entry)
+  }
+
+  #connectionOf({ request, now }: ConnectContext): Connection {
+    const known = request === undefined ? undefined : this.#connections.get(request)
+    if (known !== undefined) return known
+    const connection: Connection = { atMs: now }
+    if (request !== undefined) this.#connections.set(request, connection)
+    return connection
   }
 
   async #readAgain(ctx: ConnectContext): Promise<Read | undefined> {

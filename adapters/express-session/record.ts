@@ -8,8 +8,10 @@ const MARK = '__portcullis'
 /** What sockets are bound to is not the session id, which changes, but its lineage. */
 export interface Mark {
   readonly lineage: string
-  /** When this id was given, in milliseconds since the epoch. 0: it is to be replaced as soon as possible. */
+  /** When this id was given, in milliseconds since the epoch; 0 for one that is older than this mark. */
   readonly sinceMs: number
+  /** Set where it is to be replaced by the next request: `cut` where others may know it, who are not to be served any more then. */
+  readonly replace?: 'soon' | 'cut'
   /** When the session began. */
   readonly bornMs: number
   /** Until when the preceding id is served; undefined where there is none. */
@@ -63,6 +65,7 @@ export function entryOf(id: string, stored: StoredSession): Entry {
       lineage: typeof mark.lineage === 'string' ? mark.lineage : lineageOf(id),
       sinceMs: numberOr(mark.sinceMs, 0),
       bornMs: numberOr(mark.bornMs, 0),
+      ...(mark.replace === 'soon' || mark.replace === 'cut' ? { replace: mark.replace } : {}),
       ...(typeof mark.graceUntilMs === 'number' ? { graceUntilMs: mark.graceUntilMs } : {}),
     },
     expiresAtMs: expiryOf(cookie?.expires),

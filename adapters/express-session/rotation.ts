@@ -1,12 +1,13 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { Denied } from '../../lib/errors.ts'
 import { KNOWN_MS } from './engine.ts'
-import type { Engine } from './engine.ts'
+import type { Changes } from './changes.ts'
+import type { Engine, Origin } from './engine.ts'
 import { digest, entryOf, forwarding, marked } from './record.ts'
 import type { Mark, SessionEntry } from './record.ts'
 import { signedValue, withCookie } from './signed-cookie.ts'
 import type { Secret } from './signed-cookie.ts'
-import type { SessionRequest } from './store.ts'
+import type { LiveSessionObject, SessionRequest } from './store.ts'
 
 /** What a client is given to ask for a new id with. */
 export interface RenewalTicket {
@@ -17,21 +18,23 @@ export interface RenewalTicket {
 /** Gives sessions new ids. */
 export class Rotation {
   readonly #engine: Engine
+  readonly #changes: Changes
   readonly #cookie: { readonly name: string; readonly secret: Secret }
 
-  constructor(engine: Engine, cookie: { readonly name: string; readonly secret: Secret }) {
+  constructor(engine: Engine, changes: Changes, cookie: { readonly name: string; readonly secret: Secret }) {
     this.#engine = engine
+    this.#changes = changes
     this.#cookie = cookie
   }
 
   /** Whether the id of this session has been in use for long enough. */
-  isDue({ sinceMs }: Mark): boolean {
-    return this.#engine.options.clock.now() >= this.dueAt({ sinceMs })
+  isDue(mark: Mark): boolean {
+    return this.#engine.options.clock.now() >= this.dueAt(mark)
   }
 
-  dueAt({ sinceMs }: Pick<Mark, 'sinceMs'>): number {
+  dueAt({ sinceMs, replace }: Mark): number {
     const { rotateEveryMs } = this.#engine.options
-    if (sinceMs === 0) return 0
+    if (replace !== undefined) return 0
     return rotateEveryMs === undefined ? Infinity : sinceMs + rotateEveryMs
   }
 
@@ -67,6 +70,7 @@ export class Rotation {
     const old = request.session
     const origin = engine.originOf(old)
     if (old === undefined || origin === undefined || origin.inGrace || store.generate === undefined) return false
+    if (origin.mark.replace === 'cut') return this.#cut(request, old, origin)
     const { lineage } = origin.mark
     const moved = await engine.locks.hold(lineage, async () => {
       const before = await engine.backing.get(origin.target)
@@ -79,7 +83,7 @@ export class Rotation {
         await this.#put(before, fresh.id, mark)
         adopt(fresh, old)
         // What others have written since this request has read it is not what this request has changed.
-        engine.setOrigin(fresh, { target: fresh.id, base: origin.base, mark, inGrace: false })
+        engine.setOrigin(fresh, { target: fresh.id, base: origin.base, mark, inGrace: false, speaker: origin.speaker })
         return entryOf(fresh.id, marked(before.stored, mark)) as SessionEntry
       } catch (error) {
         request.session = old
@@ -88,12 +92,25 @@ export class Rotation {
       }
     })
     if (moved === undefined) return false
-    const { cookie } = request.headers
-    if (cookie !== undefined) request.headers.cookie = withCookie(cookie, this.#cookie.name, signedValue(moved.id, this.#cookie.secret))
+    this.#renameCookie(request, moved.id)
     for (const watcher of engine.watchers) watcher.moved(moved, origin.target, moved.mark.graceUntilMs!)
     if (engine.shared !== undefined) await engine.directory.move(lineage, moved.id).catch((error: unknown) => engine.fault(error))
     engine.announce(lineage)
     return true
+  }
+
+  /** Others may know the id: who has this request goes on in a session of its own, and nobody else. */
+  #cut(request: SessionRequest, old: LiveSessionObject, { target, mark, speaker }: Origin): boolean {
+    this.#engine.options.store.generate!(request)
+    adopt(request.session!, old)
+    this.#changes.expect(request, { from: target, mark, before: speaker, settled: false, cut: true })
+    this.#renameCookie(request, request.sessionID!)
+    return true
+  }
+
+  /** Whoever reads the cookie of this request later reads what the browser will have. */
+  #renameCookie({ headers }: SessionRequest, id: string): void {
+    if (headers.cookie !== undefined) headers.cookie = withCookie(headers.cookie, this.#cookie.name, signedValue(id, this.#cookie.secret))
   }
 
   /** The session under its new id, and where to find that under the old one: both, or neither. */

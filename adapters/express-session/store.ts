@@ -26,10 +26,16 @@ export interface SessionRequest extends IncomingMessage {
   sessionID?: string
   session?: LiveSessionObject | undefined
   sessionStore?: SessionStore
-  res?: { once?(event: 'close', listener: () => void): unknown }
+  res?: SessionResponse
   body?: unknown
   originalUrl?: string
   ip?: string
+}
+
+export interface SessionResponse {
+  readonly headersSent?: boolean
+  once?(event: 'close', listener: () => void): unknown
+  writeHead?(...given: any[]): any
 }
 
 type Done = (error?: any) => void

@@ -1,7 +1,8 @@
 import { codes, Denied } from '../../lib/errors.ts'
 import { clientOf } from './changes.ts'
-import type { Changes, Move } from './changes.ts'
+import type { Changes } from './changes.ts'
 import type { Engine } from './engine.ts'
+import { beforeHeaders, renameForSignIn } from './sign-in.ts'
 import { expiryOf, isForward, isSessionId, unmarked } from './record.ts'
 import type { SessionRequest, SessionStore, StoredSession } from './store.ts'
 
@@ -9,20 +10,23 @@ import type { SessionRequest, SessionStore, StoredSession } from './store.ts'
 
 type Done = ((error?: any, value?: any) => void) | undefined
 
-/** How long an application may take to save a session that it has asked a new id for, where the end of its request cannot be seen. */
-const MOVING_MS = 10_000
-
 /** Watches a session store: everything the application does there goes through the engine from now on. */
 export function tap(store: SessionStore, engine: Engine, changes: Changes): void {
   const { backing } = engine
   const own: Partial<SessionStore> = {
     get: (id, done: Done) => answer(done, () => read(engine, id)),
-    set: (id, session: StoredSession, done: Done) => answer(done, () => changes.save(id, session)),
+    set: (id, session: StoredSession, done: Done) =>
+      answer(done, () => {
+        renameForSignIn(engine, session)
+        return changes.save(id, session)
+      }),
     destroy: (id, done: Done) => answer(done, () => destroy(engine, id)),
     createSession(request: SessionRequest, stored: StoredSession) {
       const origin = engine.originOf(stored)
       const session = backing.createSession(request, stored) as object
-      if (origin !== undefined) engine.setOrigin(session, origin)
+      if (origin === undefined) return session
+      engine.setOrigin(session, origin)
+      beforeHeaders(engine, request)
       return session
     },
     regenerate: (request: SessionRequest, done: Done) => answer(done, () => regenerate(store, engine, changes, request)),
@@ -45,7 +49,7 @@ export function tap(store: SessionStore, engine: Engine, changes: Changes): void
 
 /** Answers both ways, as stores do: by the callback, or else by the promise. */
 function answer<T>(done: Done, run: () => Promise<T>): Promise<T> | undefined {
-  const answered = run().catch((error: unknown) => {
+  const answered = begun(run).catch((error: unknown) => {
     throw publicly(error)
   })
   if (typeof done !== 'function') return answered
@@ -55,6 +59,15 @@ function answer<T>(done: Done, run: () => Promise<T>): Promise<T> | undefined {
     (error: unknown) => process.nextTick(done, error),
   )
   return undefined
+}
+
+/** Runs it at once: what throws there rejects like the rest. */
+function begun<T>(run: () => Promise<T>): Promise<T> {
+  try {
+    return run()
+  } catch (error) {
+    return Promise.reject(error instanceof Error ? error : new Error('sessions', { cause: error }))
+  }
 }
 
 /** A refusal as HTTP applications know errors, with the status to answer. */
@@ -113,15 +126,7 @@ async function regenerate(store: SessionStore, engine: Engine, changes: Changes,
   const before = now?.mark.lineage === mark.lineage ? engine.speakerOf(now) : undefined
   await Promise.all([...new Set([from, target, ...(now === undefined ? [] : [now.id])])].map((id) => engine.backing.destroy(id)))
   store.generate?.(request)
-  const id = request.sessionID!
-  const move: Move = { from: target, mark, before, settled: false }
-  changes.expect(id, move)
-  const conclude = (): void => void changes.conclude(id, move).catch((error: unknown) => engine.fault(error))
-  const timer = engine.options.clock.after(MOVING_MS, conclude)
-  request.res?.once?.('close', () => {
-    timer.cancel()
-    conclude()
-  })
+  changes.expect(request, { from: target, mark, before, settled: false, cut: false })
 }
 
 function visible(sessions: unknown): unknown {

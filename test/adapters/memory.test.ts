@@ -33,6 +33,15 @@ describe('its memory is bounded', () => {
     expect(['lasting', 'c', 'd'].map((key) => store.get(key))).toEqual(['x', 'x', 'x'])
   })
 
+  test('collections that are over go before values that are not', () => {
+    const clock = testClock()
+    const store = memoryStore({ clock, maxKeys: 6 })
+    for (const member of ['1', '2']) void store.enlist('short', member, 'x', 10)
+    clock.advance(10)
+    for (const key of ['a', 'b', 'c', 'd', 'e']) void store.set(key, 'x', 60_000)
+    expect(store.getMany(['a', 'b', 'c', 'd', 'e'])).toEqual(['x', 'x', 'x', 'x', 'x'])
+  })
+
   test('a flood of rates does not push out values, nor the other way round', () => {
     const clock = testClock()
     const store = memoryStore({ clock, maxKeys: 100 })
@@ -66,8 +75,10 @@ describe('its memory is bounded', () => {
 
   test('a collection whose last member makes room for its next one goes on', () => {
     const store = memoryStore({ clock: testClock(), maxKeys: 1 })
-    for (const member of ['1', '2', '3']) expect(store.enlist('c', member, 'x', 60_000)).toEqual({ entered: true, left: [] })
-    expect(ofCollection(store, 'c')).toEqual(['3'])
+    for (const member of ['1', '2', '3']) {
+      expect(store.enlist('c', member, 'x', 60_000)).toEqual({ entered: true, left: [] })
+      expect(ofCollection(store, 'c')).toEqual([member])
+    }
   })
 
   test('a flood of members does not push out values or rates, nor one of values members', () => {
@@ -110,9 +121,9 @@ describe('its memory is bounded', () => {
       for (let i = 0; i < 100; i++) void store.enlist(`${round} ${i % 20}`, `${i}`, 'x', 1_000)
       clock.advance(1_000)
     }
-    void store.set('lasting', 'x', 60_000)
-    for (let i = 0; i < 800; i++) void store.set(`last ${i}`, 'x', 60_000)
-    expect(store.get('lasting')).toBe('x')
+    // Had anything been kept, or were it still counted, the first of these would have to make room for the last.
+    for (let i = 0; i < 900; i++) void store.enlist('lasting', `${i}`, 'x', 60_000)
+    expect(ofCollection(store, 'lasting')).toHaveLength(900)
     expect(clock.pending).toBe(0)
   })
 

@@ -1,10 +1,11 @@
 import { describe, expect, test } from '@jest/globals'
 import { memoryStore } from '../../../adapters/memory.ts'
+import { sessionsKey } from '../../../adapters/express-session/directory-records.ts'
 import { Directory } from '../../../adapters/express-session/directory.ts'
 import type { Concurrent, Who } from '../../../adapters/express-session/directory.ts'
 import { sealer } from '../../../adapters/express-session/seal.ts'
 import { ConfigError, Denied } from '../../../lib/errors.ts'
-import type { Store } from '../../../lib/store.ts'
+import type { Member, Store } from '../../../lib/store.ts'
 import { testClock } from '../../../lib/testing.ts'
 import { troubledStore } from '../../support/credentials.ts'
 
@@ -72,12 +73,14 @@ function setUp(concurrent?: Concurrent, { secrets = [SECRET], standIn = (store: 
     return left
   }
   const ids = async (who = alice): Promise<string[]> => (await directory.list(who, isAlive)).map(({ id }) => id)
+  /** The lineages that the store has of somebody, dead or not. */
+  const kept = (who = alice): string[] => (memory.members(sessionsKey(who)) as readonly Member[]).map(({ member }) => member)
   const refused = async (entering: Promise<unknown>): Promise<Denied> => {
     const error: unknown = await entering.then(() => undefined, (thrown: unknown) => thrown)
     expect(error).toBeInstanceOf(Denied)
     return error as Denied
   }
-  return { clock, memory, store, said, alive, asked, isAlive, node, directory, signIn, ids, refused }
+  return { clock, memory, store, said, alive, asked, isAlive, node, directory, signIn, ids, kept, refused }
 }
 
 describe('the list', () => {
@@ -107,10 +110,12 @@ describe('the list', () => {
   })
 
   test('tells apart who has the same name with another issuer, or none', async () => {
-    const { signIn, ids } = setUp()
-    const people: Who[] = [alice, { ...alice, issuer: undefined }, { ...alice, issuer: '' }, { ...alice, issuer: 'null' }, { subject: 'https://id.example', issuer: 'alice' }, { subject: 'https://id.example,alice', issuer: undefined }]
+    const { signIn, ids } = setUp({ limit: 1, full: 'refuse' })
+    const people: Who[] = [alice, { ...alice, issuer: undefined }, { ...alice, issuer: '' }, { ...alice, issuer: 'null' }, { ...alice, issuer: 'undefined' }, { ...alice, issuer: 'a,b' }, { subject: 'b,alice', issuer: 'a' }, { subject: 'https://id.example', issuer: 'alice' }, { subject: 'https://id.example,alice', issuer: undefined }]
     for (const [index, who] of people.entries()) await signIn(who, `session ${index}`)
     for (const [index, who] of people.entries()) expect(await ids(who)).toEqual([`session ${index}`])
+    await signIn({ ...alice, issuer: 'https://other.example' }, 'session 0')
+    expect(await ids(alice)).toEqual([])
   })
 
   test('is without dead sessions, which are forgotten on the way', async () => {
@@ -182,15 +187,15 @@ describe('the list', () => {
   })
 
   test('is without a session that has become another one’s', async () => {
-    const { directory, signIn, ids, clock } = setUp()
+    const { directory, signIn, ids, clock, kept } = setUp()
     await signIn(alice, 'a')
     await signIn(bob, 'a')
     expect([await ids(alice), await ids(bob)]).toEqual([[], ['a']])
     clock.advance(SETTLED_MS)
     expect([await ids(alice), await ids(bob)]).toEqual([[], ['a']])
-    await directory.leave('a', bob)
-    // Taken out of hers as well, when it was settled: without an owner it would be hers again otherwise.
-    expect(await ids(alice)).toEqual([])
+    // Taken out of hers on the way, and left alone otherwise.
+    expect([kept(alice), kept(bob)]).toEqual([[], ['a']])
+    expect(await directory.find('a')).toEqual({ sid: 'sid-of-a', who: bob, moving: false })
   })
 
   test('is longer than a handful, and asks for a few of them at a time', async () => {
@@ -293,19 +298,21 @@ describe('where a lineage is', () => {
 })
 
 describe('a session that is seen', () => {
-  test('is known for as long as it is seen, and is forgotten 30 days after that', async () => {
+  test('is known until 30 days after that, and forgotten in the end', async () => {
     const { directory, signIn, ids, clock } = setUp()
-    await signIn(alice, 'a')
-    await signIn(alice, 'b')
-    for (let day = 0; day < 100; day++) {
-      clock.advance(DAY_MS)
+    for (const lineage of ['a', 'b']) await signIn(alice, lineage)
+    await directory.seen(undefined, 'visitor', 'v', client)
+    // As often as may be, and then now and then.
+    for (const days of [0.1, 0.4, 0.6, 0.5, 1, 20, 29, 30, 30, 30]) {
+      clock.advance(days * DAY_MS)
+      expect(await directory.find('a')).toEqual({ sid: 'sid-of-a', who: alice, moving: false })
+      expect(await directory.find('visitor')).toEqual({ sid: 'v', who: undefined, moving: false })
+      expect(await ids()).toContain('a')
       expect(await directory.seen(alice, 'a', 'sid-of-a', client)).toBe(true)
       await directory.seen(undefined, 'visitor', 'v', client)
     }
     expect(await ids()).toEqual(['a'])
-    expect(await directory.find('a')).toEqual({ sid: 'sid-of-a', who: alice, moving: false })
-    expect(await directory.find('visitor')).toEqual({ sid: 'v', who: undefined, moving: false })
-    clock.advance(30 * DAY_MS)
+    clock.advance(31 * DAY_MS)
     expect(await ids()).toEqual([])
     for (const lineage of ['a', 'visitor']) expect(await directory.find(lineage)).toBeUndefined()
   })
@@ -344,14 +351,25 @@ describe('a session that is seen', () => {
     expect(await directory.find('a')).toMatchObject({ sid: undefined, moving: true })
   })
 
+  test('is where it is seen, when it was on its way and has not arrived', async () => {
+    const { directory, signIn, clock, ids } = setUp()
+    await signIn(alice, 'a')
+    await directory.move('a', undefined)
+    clock.advance(30_000)
+    await directory.seen(alice, 'a', 'sid-of-a', client)
+    expect(await directory.find('a')).toEqual({ sid: 'sid-of-a', who: alice, moving: false })
+    clock.advance(SETTLED_MS)
+    expect(await ids()).toEqual(['a'])
+  })
+
   test('by who has not heard of its new owner stays with that one', async () => {
-    const { directory, signIn, ids, clock } = setUp()
+    const { directory, signIn, ids, clock, kept } = setUp()
     await signIn(alice, 'a')
     await signIn(bob, 'a')
     await directory.leave('a', alice)
     for (let i = 0; i < 3; i++) {
       expect(await directory.seen(alice, 'a', 'sid-of-a', client)).toBe(false)
-      expect([await ids(alice), await ids(bob)]).toEqual([[], ['a']])
+      expect([kept(alice), await ids(alice), await ids(bob)]).toEqual([[], [], ['a']])
       expect(await directory.find('a')).toMatchObject({ who: bob })
       clock.advance(7 * DAY_MS)
     }
@@ -439,6 +457,48 @@ describe('as many as may be', () => {
     else expect(await next).toEqual(['moving'])
   })
 
+  /** A directory whose node has let a session in, and has not yet noted where it is. */
+  const half = async (run: (own: ReturnType<typeof setUp> & { readonly begin: (who: Who, sid: string) => Promise<void> }) => Promise<void>): Promise<void> => {
+    const own = setUp({ limit: 1, full: 'refuse' })
+    let go = (): void => {}
+    const held = new Promise<void>((resolve) => (go = resolve))
+    const store: Store = { ...own.memory, set: async (...asked) => held.then(() => own.memory.set(...asked)) }
+    const slow = new Directory(() => store, sealer([SECRET]), own.clock, { limit: 1, full: 'refuse' })
+    let entering: Promise<unknown> | undefined
+    const begin = async (who: Who, sid: string): Promise<void> => {
+      entering = slow.enter(who, 'a', sid, client, own.isAlive)
+      await new Promise((resolve) => setImmediate(resolve))
+    }
+    await run({ ...own, begin })
+    go()
+    await entering
+  }
+
+  test('count one that was let in just now, before it is known where it is', () =>
+    half(async ({ begin, directory, isAlive, refused }) => {
+      await begin(alice, 's')
+      expect(await refused(directory.enter(alice, 'b', 't', client, isAlive))).toMatchObject({ code: 'TOO_MANY_CONNECTIONS' })
+    }))
+
+  test('count one that goes on, before it is known where that is', () =>
+    half(async ({ begin, directory, signIn, alive, clock, isAlive, refused, kept }) => {
+      await signIn(alice, 'a')
+      clock.advance(60_000)
+      alive.clear()
+      await begin(alice, 'next')
+      expect(await refused(directory.enter(alice, 'b', 't', client, isAlive))).toMatchObject({ code: 'TOO_MANY_CONNECTIONS' })
+      expect(kept()).toEqual(['a'])
+    }))
+
+  test('count one that becomes another one’s, before it is known whose it is', () =>
+    half(async ({ begin, directory, signIn, clock, isAlive, refused, kept }) => {
+      await signIn(alice, 'a')
+      clock.advance(60_000)
+      await begin(bob, 'next')
+      expect(await refused(directory.enter(bob, 'b', 't', client, isAlive))).toMatchObject({ code: 'TOO_MANY_CONNECTIONS' })
+      expect(kept(bob)).toEqual(['a'])
+    }))
+
   test.each([
     ['refuse', 1, false],
     ['refuse', 3, false],
@@ -493,14 +553,13 @@ describe('as many as may be', () => {
 
 describe('without a limit', () => {
   test('dead sessions do not pile up: they go when there are a few dozen', async () => {
-    const { signIn, alive, clock, memory, said } = setUp()
+    const { signIn, alive, clock, kept } = setUp()
     const counts: number[] = []
     for (let day = 0; day < 500; day++) {
       expect(await signIn(alice, `day ${day}`)).toEqual([])
       clock.advance(DAY_MS)
       alive.clear()
-      const [collection] = said.given[said.asked.indexOf('enlist session:of')] as [string]
-      counts.push((memory.members(collection) as readonly unknown[]).length)
+      counts.push(kept().length)
     }
     expect(Math.max(...counts)).toBe(32)
   })
@@ -685,6 +744,28 @@ describe('where the store', () => {
     expect(unheard).toEqual([])
   })
 
+  test('rejects one question and throws at the next, nothing is left unheard', async () => {
+    const unheard: unknown[] = []
+    const hear = (error: unknown): unknown => unheard.push(error)
+    process.on('unhandledRejection', hear)
+    try {
+      for (const [, run] of operations) {
+        let count = 0
+        const store = new Proxy(memoryStore(), {
+          get: () => () => {
+            if (count++ % 2 === 0) return Promise.reject(new Error('down'))
+            throw new Error('down')
+          },
+        })
+        await expect(run(new Directory(() => store, sealer([SECRET]), testClock(), undefined), async () => true)).rejects.toMatchObject({ code: 'UNAVAILABLE' })
+      }
+      await new Promise((resolve) => setImmediate(resolve))
+    } finally {
+      process.off('unhandledRejection', hear)
+    }
+    expect(unheard).toEqual([])
+  })
+
   const nobody: never[] = []
   const nonsense = [undefined, null, 0, 'text', true, {}, nobody, [undefined], [1], [{}], [null], { entered: true }, { entered: 'yes', left: [] }, { entered: true, left: [{}] }, [{ member: 'a', value: 1, sinceMs: 1 }], [{ member: 'a', value: '{}', sinceMs: 'now' }], [{ member: 'a', value: 'x', sinceMs: 1 }], ['{}', '{}'], ['[', 'x']]
   test.each([
@@ -715,7 +796,7 @@ describe('where the store', () => {
 
   test('keeps something else under our keys, nobody is told that all is well, nor what it is', async () => {
     const secret = 'a text that is none of ours'
-    for (const text of [secret, '', 'null', '0', '[]', '{}', '{"atMs":"1"}', '{"atMs":1,"sealed":1}', '{"atMs":1,"subject":1}', '{"atMs":1,"subject":"a","issuer":1}']) {
+    for (const text of [secret, '', 'null', '0', '[]', '{}', '{"atMs":"1"}', '{"atMs":1,"sealed":1}', '{"atMs":1,"subject":1}', '{"atMs":"1","subject":"alice"}', '{"atMs":null,"subject":"alice"}', '{"atMs":1,"subject":"a","issuer":1}']) {
       for (const key of ['session:at:a', 'session:who:a']) {
         // Each of them is something that the other key may well have.
         if (key === 'session:at:a' && text.includes('subject')) continue
