@@ -142,7 +142,7 @@ export class Changes {
     const engine = this.#engine
     for (const watcher of engine.watchers) watcher.moved(entry, move.from, 0)
     if (engine.shared !== undefined) await engine.directory.move(entry.mark.lineage, entry.id)
-    engine.announce(entry.mark.lineage)
+    engine.announce(entry.mark.lineage, move.from)
   }
 
   /** A session in the place of what was kept of it. @returns undefined where it has ended meanwhile */

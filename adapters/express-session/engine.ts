@@ -85,7 +85,7 @@ export const KNOWN_MS = 3_600_000
 const MAX_HOPS = 8
 const MAX_MARKED = 10_000
 
-type Message = { readonly from: string; readonly kind: 'look'; readonly lineage?: string } | { readonly from: string; readonly kind: 'ended'; readonly lineage: string; readonly reason: string; readonly advice: ReconnectAdvice }
+type Message = { readonly from: string; readonly kind: 'look'; readonly lineage?: string; readonly replaced?: string } | { readonly from: string; readonly kind: 'ended'; readonly lineage: string; readonly reason: string; readonly advice: ReconnectAdvice }
 
 /** One session store under watch: what sessions are, who they speak for, and what becomes of them. */
 export class Engine {
@@ -102,6 +102,10 @@ export class Engine {
   #unsubscribe: (() => unknown) | undefined
   readonly #origins = new WeakMap<object, Origin>()
   readonly #ending = new Map<string, Promise<void>>()
+  /** Lineages that have ended here, whether or not the store could take their entries away. */
+  readonly #dead = new Set<string>()
+  /** Ids that others have taken the place of: digests of them, oldest first. */
+  readonly #replaced = new Set<string>()
   /** Ids that are known to have been used, and since when. */
   readonly #used = new Map<string, number>()
   readonly #bounded = new WeakMap<Store, Store>()
@@ -203,6 +207,24 @@ export class Engine {
     this.directory.seen(whoIs(speaker), lineage, id, client).catch((error: unknown) => this.fault(error))
   }
 
+  /** An id has been replaced. Responses to requests that came with it are not to bring it back to the browser. */
+  noteReplaced(id: string): void {
+    this.#noteReplaced(digest(id))
+  }
+
+  #noteReplaced(digested: string): void {
+    this.#replaced.add(digested)
+    for (const oldest of this.#replaced) {
+      if (this.#replaced.size <= MAX_MARKED) break
+      this.#replaced.delete(oldest)
+    }
+  }
+
+  /** Whether a session was read by an id that is not its id any more. */
+  isReplaced({ target, inGrace }: Origin): boolean {
+    return inGrace || (this.#replaced.size > 0 && this.#replaced.has(digest(target)))
+  }
+
   /** Whether an id stands for a session that is there. */
   readonly isAlive = async (id: string): Promise<boolean> => (await this.follow(id)) !== undefined
 
@@ -211,6 +233,11 @@ export class Engine {
     const entry = await this.backing.get(id)
     if (entry === undefined) return undefined
     if (entry.kind === 'forward') return this.#openPreceding(id, entry.forward, atMs)
+    if (this.#dead.has(entry.mark.lineage)) {
+      // The store was not there when it ended.
+      this.backing.destroy(id).catch((error: unknown) => this.fault(error))
+      return undefined
+    }
     await this.#noteUse(entry)
     return this.#opened(entry, false)
   }
@@ -280,7 +307,7 @@ export class Engine {
   }
 
   async hasEnded(lineage: string): Promise<boolean> {
-    if (this.#ending.has(lineage)) return true
+    if (this.#dead.has(lineage)) return true
     try {
       return (await this.shared?.get(keyOf(soughtSession(lineage), undefined)!)) !== undefined
     } catch (error) {
@@ -296,14 +323,20 @@ export class Engine {
     if (known !== undefined) return Promise.all([known.catch(() => {}), ...ids.map((id) => this.backing.destroy(id))]).then(() => {})
     const all = new Set([...ids, ...[...this.watchers].flatMap((watcher) => watcher.idsOf(lineage))])
     for (const watcher of this.watchers) watcher.ended(lineage, ending)
+    this.#dead.add(lineage)
     const done = this.#end(lineage, ending, all, who)
     this.#ending.set(lineage, done)
-    done.then(
-      () => void this.options.clock.after(ENDED_MS, () => this.#ending.delete(lineage)),
-      // It may be tried again.
-      () => this.#ending.delete(lineage),
-    )
+    // Where it has failed it may be tried again.
+    done.catch(() => this.#ending.delete(lineage))
+    this.#forgetLater(lineage)
     return done
+  }
+
+  #forgetLater(lineage: string): void {
+    this.options.clock.after(ENDED_MS, () => {
+      this.#ending.delete(lineage)
+      this.#dead.delete(lineage)
+    })
   }
 
   async #end(lineage: string, ending: Ending, ids: ReadonlySet<string>, who: Who | undefined): Promise<void> {
@@ -343,18 +376,21 @@ export class Engine {
       await this.directory.leave(lineage, place?.who)
     })()
     this.#ending.set(lineage, done)
+    this.#dead.add(lineage)
+    done.catch(() => this.#ending.delete(lineage))
+    this.#forgetLater(lineage)
     for (const watcher of this.watchers) watcher.ended(lineage, { reason: 'revoked', advice: 'after-credential' })
     await done
   }
 
   /** Tells other nodes. What they do not hear they find when they look. */
-  async publish(message: { readonly kind: 'look'; readonly lineage?: string } | { readonly kind: 'ended'; readonly lineage: string; readonly reason: string; readonly advice: ReconnectAdvice }): Promise<void> {
+  async publish(message: { readonly kind: 'look'; readonly lineage?: string; readonly replaced?: string } | { readonly kind: 'ended'; readonly lineage: string; readonly reason: string; readonly advice: ReconnectAdvice }): Promise<void> {
     await this.shared?.publish(CHANNEL, JSON.stringify({ from: this.#own, ...message }))
   }
 
-  /** The same, where nobody waits for it. */
-  announce(lineage: string | undefined): void {
-    this.publish({ kind: 'look', ...(lineage === undefined ? {} : { lineage }) }).catch((error: unknown) => this.fault(error))
+  /** The same, where nobody waits for it. @param replaced the id that it had */
+  announce(lineage: string | undefined, replaced?: string): void {
+    this.publish({ kind: 'look', ...(lineage === undefined ? {} : { lineage }), ...(replaced === undefined ? {} : { replaced: digest(replaced) }) }).catch((error: unknown) => this.fault(error))
   }
 
   #hear(text: string): void {
@@ -365,6 +401,7 @@ export class Engine {
         const advice = message.advice === 'now' || message.advice === 'never' ? message.advice : 'after-credential'
         for (const watcher of this.watchers) watcher.ended(String(message.lineage), { reason: String(message.reason), advice })
       } else {
+        if (typeof message.replaced === 'string') this.#noteReplaced(message.replaced)
         for (const watcher of this.watchers) watcher.look(message.lineage === undefined ? undefined : String(message.lineage))
       }
     } catch (error) {

@@ -92,10 +92,11 @@ export class Rotation {
       }
     })
     if (moved === undefined) return false
+    engine.noteReplaced(origin.target)
     this.#renameCookie(request, moved.id)
     for (const watcher of engine.watchers) watcher.moved(moved, origin.target, moved.mark.graceUntilMs!)
     if (engine.shared !== undefined) await engine.directory.move(lineage, moved.id).catch((error: unknown) => engine.fault(error))
-    engine.announce(lineage)
+    engine.announce(lineage, origin.target)
     return true
   }
 
@@ -103,6 +104,7 @@ export class Rotation {
   #cut(request: SessionRequest, old: LiveSessionObject, { target, mark, speaker }: Origin): boolean {
     this.#engine.options.store.generate!(request)
     adopt(request.session!, old)
+    this.#engine.noteReplaced(target)
     this.#changes.expect(request, { from: target, mark, before: speaker, settled: false, cut: true })
     this.#renameCookie(request, request.sessionID!)
     return true

@@ -18,10 +18,14 @@ export function renameForSignIn(engine: Engine, session: StoredSession): void {
   const id = request.sessionID!
   // The session itself stays: it is the application's, and has what it was given. Express-session names the cookie by the request.
   request.session = session as LiveSessionObject
+  engine.noteReplaced(target)
   engine.setOrigin(session, { ...origin, next: { id, move: { from: target, mark, before: speaker, settled: false, cut: true } } })
 }
 
-/** Sees to it also where the headers are written before the session is saved. */
+/**
+ * Sees to it also where the headers are written before the session is saved. And a response to a request that came with an id which has been replaced
+ * sets no cookie, as express-session would with `rolling`, or for a change where the cookie has an age: it may be the last one to arrive.
+ */
 export function beforeHeaders(engine: Engine, request: SessionRequest): void {
   const { res: response } = request
   const writeHead = response?.writeHead?.bind(response) as ((...given: unknown[]) => unknown) | undefined
@@ -34,6 +38,15 @@ export function beforeHeaders(engine: Engine, request: SessionRequest): void {
       // Whom it speaks for cannot be said: it cannot be saved either, and the application is told then.
       engine.fault(error)
     }
-    return writeHead(...given)
+    const { sessionID: id, session } = request
+    const origin = engine.originOf(session)
+    if (origin === undefined || origin.next !== undefined || !engine.isReplaced(origin)) return writeHead(...given)
+    // Without an id express-session writes no cookie.
+    delete request.sessionID
+    try {
+      return writeHead(...given)
+    } finally {
+      if (id !== undefined) request.sessionID = id
+    }
   }
 }

@@ -120,6 +120,7 @@ async function regenerate(store: SessionStore, engine: Engine, changes: Changes,
     return
   }
   const { mark, target } = origin
+  engine.noteReplaced(target)
   for (const watcher of engine.watchers) watcher.moving(mark.lineage)
   if (engine.shared !== undefined) await engine.directory.move(mark.lineage, undefined).catch((error: unknown) => engine.fault(error))
   const now = await engine.follow(target)
