@@ -5,7 +5,7 @@ import { entryOf } from './record.ts'
 import type { Entry } from './record.ts'
 import type { SessionStore, StoredSession } from './store.ts'
 
-type Answered<T> = (error?: unknown, value?: T) => void
+type Answered<T> = (error?: {} | null, value?: T) => void
 
 /** The session store as it was before it was watched, with promises and within a time. Rejects with whatever the store says. */
 export class Backing {
@@ -30,22 +30,22 @@ export class Backing {
   }
 
   async get(id: string): Promise<Entry | undefined> {
-    const stored = await this.#ask<StoredSession>((done) => this.#own.get(id, done))
+    const stored = await this.#ask<StoredSession>(id, (done) => this.#own.get(id, done))
     return typeof stored === 'object' && stored !== null ? entryOf(id, stored) : undefined
   }
 
   async set(id: string, session: StoredSession): Promise<void> {
-    await this.#ask((done) => this.#own.set(id, this.inflate(id, session), done))
+    await this.#ask(id, (done) => this.#own.set(id, this.inflate(id, session), done))
   }
 
   async destroy(id: string): Promise<void> {
-    await this.#ask((done) => this.#own.destroy(id, done))
+    await this.#ask(id, (done) => this.#own.destroy(id, done))
   }
 
   /** Prolongs an entry. @returns false where the store keeps no time of its own */
   async touch(id: string, session: unknown): Promise<boolean> {
     if (this.#own.touch === undefined) return false
-    await this.#ask((done) => this.#own.touch?.(id, session, done))
+    await this.#ask(id, (done) => this.#own.touch?.(id, session, done))
     return true
   }
 
@@ -59,24 +59,54 @@ export class Backing {
     return this.#own.createSession?.(request, session)
   }
 
-  /** @throws what the store answers; an Error after the time it may take */
-  #ask<T>(run: (done: Answered<T>) => unknown): Promise<T | undefined> {
-    return new Promise((resolve, reject) => {
-      if (!this.#connected) return reject(new Error('the session store is disconnected'))
-      const deadline = this.#deadlines.add(() => reject(new Error('the session store has not answered in time')))
-      const done: Answered<T> = (error, value) => {
-        deadline.cancel()
-        if (error === undefined || error === null || isMissing(error)) resolve(error === undefined || error === null ? value : undefined)
-        else reject(error instanceof Error ? error : new Error('the session store has failed', { cause: error }))
-      }
-      try {
-        const returned = run(done)
-        // Some stores answer both ways, and some throw after they have been asked for a callback.
-        if (isThenable(returned)) Promise.resolve(returned).catch(done)
-      } catch (error) {
-        done(error)
-      }
-    })
+  /** @throws SessionStoreError, also after the time it may take */
+  async #ask<T>(id: string, run: (done: Answered<T>) => unknown): Promise<T | undefined> {
+    if (!this.#connected) throw new SessionStoreError(id, new Error('it is disconnected'))
+    try {
+      return await promised<T>(run, (reject) => this.#deadlines.add(() => reject(new Error('it has not answered in time'))))
+    } catch (error) {
+      if (isMissing(error)) return undefined
+      throw new SessionStoreError(id, error)
+    }
+  }
+}
+
+/** Asks what answers by a callback, by a promise, or by throwing. The first answer counts. */
+export function promised<T>(run: (done: Answered<T>) => unknown, limit?: (reject: (error: Error) => void) => { cancel(): void }): Promise<T | undefined> {
+  return new Promise((resolve, reject) => {
+    const fail: (error: unknown) => void = reject
+    const deadline = limit?.(reject)
+    const done: Answered<T> = (error, value) => {
+      deadline?.cancel()
+      if (error === undefined || error === null) resolve(value)
+      // As it is: whoever asked may know what it means.
+      else fail(error)
+    }
+    try {
+      const returned = run(done)
+      if (isThenable(returned)) Promise.resolve(returned).catch(done)
+    } catch (error) {
+      done(error)
+    }
+  })
+}
+
+/** What a session store has failed with, without the session id that it may name: this is for records of the gate. */
+export class SessionStoreError extends Error {
+  readonly code: unknown
+  readonly #original: unknown
+
+  constructor(id: string, original: unknown) {
+    const { message = String(original), code } = (original ?? {}) as { readonly message?: unknown; readonly code?: unknown }
+    super(`the session store has failed: ${String(message).replaceAll(id, '***').replaceAll(encodeURIComponent(id), '***')}`)
+    this.name = 'SessionStoreError'
+    this.code = code
+    this.#original = original
+  }
+
+  /** For the application, whose store it is. */
+  static originalOf(error: SessionStoreError): unknown {
+    return error.#original
   }
 }
 

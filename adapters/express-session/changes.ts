@@ -2,11 +2,12 @@ import { isThenable } from '../../lib/compose.ts'
 import { Denied } from '../../lib/errors.ts'
 import type { ClientOf } from './directory-records.ts'
 import type { Engine, Origin } from './engine.ts'
-import { baseOf, entryOf, lineageOf, marked, merged } from './record.ts'
+import { takeBack } from './sign-in.ts'
+import { baseOf, entryOf, isSessionId, lineageOf, marked, merged } from './record.ts'
 import type { Mark, SessionData, SessionEntry } from './record.ts'
 import { changeBetween, speakerOf, whoIs } from './speaker.ts'
 import type { Speaker } from './speaker.ts'
-import type { SessionRequest, StoredSession } from './store.ts'
+import type { LiveSessionObject, SessionRequest, StoredSession } from './store.ts'
 
 /** A session whose application has asked for another id: what comes next says whether it is the same session. */
 export interface Move {
@@ -52,6 +53,7 @@ export class Changes {
 
   /** The application saves the session of a request. What others have changed meanwhile stays changed. */
   async save(id: string, session: StoredSession): Promise<void> {
+    if (!isSessionId(id)) throw new Error('sessions: an id of 16 to 256 letters, digits and - . _ ~ : + / = is one that is accepted. See to it that genid gives such.')
     const { cookie, ...mine } = JSON.parse(JSON.stringify(session)) as StoredSession
     const origin = this.#engine.originOf(session)
     if (origin?.next !== undefined) return this.#rename(session, origin, { cookie, ...mine })
@@ -72,7 +74,14 @@ export class Changes {
     await this.#engine.locks.hold(mark.lineage, async () => {
       const now = await this.#engine.follow(target)
       const { cookie, ...data } = mine
-      const written = await this.#begin(next!.id, { cookie, ...(now?.mark.lineage === mark.lineage ? merged(base, now.data, data) : data) }, next!.move, session)
+      let written: SessionEntry | undefined
+      try {
+        written = await this.#begin(next!.id, { cookie, ...(now?.mark.lineage === mark.lineage ? merged(base, now.data, data) : data) }, next!.move, session)
+      } catch (error) {
+        // Nobody has signed in: the browser keeps the session it has.
+        takeBack(this.#engine, session)
+        throw error
+      }
       if (written !== undefined) this.#keep(session, written, data, false)
     })
   }
@@ -82,20 +91,34 @@ export class Changes {
     this.#engine.setOrigin(session, { target: written.id, base: baseOf(mine), mark: written.mark, inGrace, speaker: this.#engine.speakerOf({ data: mine }) })
   }
 
-  /** A handler changes the session of its peer. @throws Denied `REVOKED` where it is no more */
-  async update(id: string, lineage: string, change: (data: any) => unknown): Promise<SessionEntry> {
+  /** A handler changes the session of its peer. @returns `moving` where it is about to get another id; `staged` where it signs somebody in, which waits for a new one @throws Denied `REVOKED` where it is no more */
+  async update(id: string, lineage: string, change: (data: any) => unknown): Promise<SessionEntry | 'moving' | { readonly staged: SessionData }> {
     return this.#engine.locks.hold(lineage, async () => {
       const now = await this.#engine.current(id, lineage)
-      if (now === 'moving' || now === undefined) throw new Denied('REVOKED', undefined, 'the session is gone')
+      if (now === 'moving') return now
+      if (now === undefined) throw new Denied('REVOKED', undefined, 'the session is gone')
       const draft = structuredClone(now.data)
       const given = change(draft)
       if (isThenable(given)) throw new TypeError('session.update takes a synchronous function: find out before what is to be changed.')
       const data: unknown = given ?? draft
       if (typeof data !== 'object' || data === null || Array.isArray(data)) throw new TypeError('session.update: the function changes the data it is given, or returns an object in its place.')
       const { cookie: _cookie, ...plain } = JSON.parse(JSON.stringify(data)) as SessionData
+      const meaning = changeBetween(this.#engine.speakerOf(now), this.#engine.speakerOf({ data: plain }))
+      if (meaning === 'signed in' || meaning === 'another user') return { staged: plain }
       const written = await this.#replace(now, { ...plain, cookie: now.stored.cookie })
       if (written === undefined) throw new Denied('REVOKED', undefined, 'the session is gone')
       return written
+    })
+  }
+
+  /** Writes it once more, for a store that keeps no time of its own. */
+  async prolong(id: string, lineage: string): Promise<void> {
+    await this.#engine.locks.hold(lineage, async () => {
+      const now = await this.#engine.current(id, lineage)
+      if (typeof now !== 'object') return
+      const session = this.#engine.backing.inflate(now.id, now.stored) as LiveSessionObject
+      session.touch()
+      await this.#engine.write(now.id, marked({ ...now.data, cookie: session.cookie }, now.mark), lineage)
     })
   }
 
@@ -140,9 +163,20 @@ export class Changes {
 
   async #moved(entry: SessionEntry, move: Move): Promise<void> {
     const engine = this.#engine
+    await this.#destroyOthers(entry, move)
     for (const watcher of engine.watchers) watcher.moved(entry, move.from, 0)
     if (engine.shared !== undefined) await engine.directory.move(entry.mark.lineage, entry.id)
     engine.announce(entry.mark.lineage, move.from)
+  }
+
+  /** Two requests may have asked for a new id at once: the last one is the only one. */
+  async #destroyOthers({ id, mark: { lineage } }: SessionEntry, { from }: Move): Promise<void> {
+    const engine = this.#engine
+    const place = engine.shared === undefined ? undefined : await engine.directory.find(lineage).catch((error: unknown) => engine.fault(error))
+    const others = new Set([...[...engine.watchers].flatMap((watcher) => watcher.idsOf(lineage)), ...(place?.sid === undefined ? [] : [place.sid])])
+    others.delete(id)
+    others.delete(from)
+    await Promise.all([...others].map((each) => engine.backing.destroy(each)))
   }
 
   /** A session in the place of what was kept of it. @returns undefined where it has ended meanwhile */
@@ -157,7 +191,7 @@ export class Changes {
       engine.careless = true
     }
     // An id that somebody may have planted before is not to be one for long.
-    const mark: Mark = change === 'none' ? now.mark : { ...now.mark, replace: change === 'privileges' && now.mark.replace !== 'cut' ? 'soon' : 'cut' }
+    const mark: Mark = change === 'none' ? now.mark : { ...now.mark, replace: (change === 'privileges' || change === 'signed out') && now.mark.replace !== 'cut' ? 'soon' : 'cut' }
     if (!(await engine.write(now.id, marked(session, mark), lineage))) return undefined
     if (engine.attached && before !== undefined && (change === 'signed out' || change === 'another user')) await engine.directory.leave(lineage, whoIs(before))
     const entry = entryOf(now.id, marked(session, mark)) as SessionEntry

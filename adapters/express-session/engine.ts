@@ -104,6 +104,8 @@ export class Engine {
   readonly #ending = new Map<string, Promise<void>>()
   /** Lineages that have ended here, whether or not the store could take their entries away. */
   readonly #dead = new Set<string>()
+  /** Preceding ids of sessions whose new one was used, until it is known who has asked. */
+  readonly #suspects = new Map<string, { readonly lineage: string; readonly ids: readonly string[] }>()
   /** Ids that others have taken the place of: digests of them, oldest first. */
   readonly #replaced = new Set<string>()
   /** Ids that are known to have been used, and since when. */
@@ -193,7 +195,7 @@ export class Engine {
 
   /** A session is in use: noted now and then, for lists. Nobody waits for it. */
   seen({ id, mark: { lineage } }: Pick<SessionEntry, 'id' | 'mark'>, speaker: Speaker | undefined, client: ClientOf): void {
-    if (!this.attached || speaker === undefined) return
+    if (!this.attached) return
     const now = this.options.clock.now()
     const last = this.#seen.get(lineage)
     if (last !== undefined && now - last < this.options.touchEveryMs && now >= last) return
@@ -228,27 +230,43 @@ export class Engine {
   /** Whether an id stands for a session that is there. */
   readonly isAlive = async (id: string): Promise<boolean> => (await this.follow(id)) !== undefined
 
-  /** Somebody brings a session id. @param atMs when @returns undefined where it stands for nothing, or not any more */
-  async open(id: string, atMs = this.options.clock.now()): Promise<Opened | undefined> {
+  /** Somebody brings a session id in a cookie. @param atMs when @returns undefined where it stands for nothing, or not any more */
+  async open(id: string, atMs?: number): Promise<Opened | undefined> {
+    const opened = await this.read(id, atMs)
+    if (opened === undefined) await this.judge(id)
+    else if (!opened.origin.inGrace) this.noteUse(opened.entry)
+    return opened
+  }
+
+  /** Whoever was given nothing for this id has brought it in a cookie: where it was used twice, the session ends. */
+  async judge(id: string): Promise<void> {
+    const suspect = this.#suspects.get(id)
+    this.#suspects.delete(id)
+    // Its owner has the new one. Whoever comes with the old one has a copy, and nobody can say who of the two is the owner.
+    if (suspect !== undefined) await this.end(suspect.lineage, { reason: 'the session id was used twice', advice: 'after-credential' }, suspect.ids)
+  }
+
+  /** Reads what an id stands for. Nothing is concluded from that: also the application reads. */
+  async read(id: string, atMs = this.options.clock.now()): Promise<Opened | undefined> {
     const entry = await this.backing.get(id)
     if (entry === undefined) return undefined
-    if (entry.kind === 'forward') return this.#openPreceding(id, entry.forward, atMs)
+    if (entry.kind === 'forward') return this.#readPreceding(id, entry.forward, atMs)
     if (this.#dead.has(entry.mark.lineage)) {
       // The store was not there when it ended.
       this.backing.destroy(id).catch((error: unknown) => this.fault(error))
       return undefined
     }
-    await this.#noteUse(entry)
     return this.#opened(entry, false)
   }
 
-  async #openPreceding(id: string, forward: Forward, atMs: number): Promise<Opened | undefined> {
+  async #readPreceding(id: string, forward: Forward, atMs: number): Promise<Opened | undefined> {
     const { lineage, to, untilMs } = forward
+    if (this.#dead.has(lineage)) return undefined
     const entry = await this.backing.get(to)
     const usedAtMs = entry?.kind === 'forward' ? 0 : entry === undefined ? Infinity : await this.#usedAt(to)
     if (usedAtMs <= atMs) {
-      // Its owner has the new one. Whoever comes with the old one has a copy, and nobody can say who of the two is the owner.
-      await this.end(lineage, { reason: 'the session id was used twice', advice: 'after-credential' }, [id, to, ...(entry?.kind === 'forward' ? [entry.forward.to] : [])])
+      if (this.#suspects.size >= MAX_MARKED) this.#suspects.clear()
+      this.#suspects.set(id, { lineage, ids: [id, to, ...(entry?.kind === 'forward' ? [entry.forward.to] : [])] })
       return undefined
     }
     if (entry?.kind !== 'session' || this.options.clock.now() >= untilMs || entry.mark.lineage !== lineage) return undefined
@@ -259,16 +277,13 @@ export class Engine {
     return { entry, origin: { target: entry.id, base: baseOf(entry.data), mark: entry.mark, inGrace, speaker: this.speakerOf(entry) } }
   }
 
-  async #noteUse({ id, mark }: SessionEntry): Promise<void> {
+  /** An id that others may still have the preceding one of has come in a cookie. */
+  noteUse({ id, mark }: Pick<SessionEntry, 'id' | 'mark'>): void {
     if (mark.graceUntilMs === undefined || this.#used.has(id) || this.options.clock.now() >= mark.graceUntilMs + KNOWN_MS) return
     const now = this.options.clock.now()
     if (this.#used.size >= MAX_MARKED) this.#used.clear()
     this.#used.set(id, now)
-    try {
-      await this.shared?.getOrSet(usedKey(id), String(now), this.options.graceMs + KNOWN_MS)
-    } catch (error) {
-      this.fault(error)
-    }
+    void this.#told([() => this.shared?.getOrSet(usedKey(id), String(now), this.options.graceMs + KNOWN_MS)])
   }
 
   /** @returns since when; `Infinity` for never */
@@ -346,9 +361,10 @@ export class Engine {
       () => this.publish({ kind: 'ended', lineage, ...ending }),
       () => this.#gates[0]?.revoke({ session: lineage }, { reason: ending.reason, forMs: ENDED_MS }),
     ])
-    const destroyed = Promise.all([...ids].map((id) => this.backing.destroy(id)))
-    await this.#told([() => (this.shared === undefined ? undefined : this.directory.leave(lineage, who))])
-    await destroyed
+    const left = this.#told([() => (this.shared === undefined ? undefined : this.directory.leave(lineage, who))])
+    const destroyed = await Promise.allSettled([...ids].map((id) => this.backing.destroy(id)))
+    await left
+    for (const each of destroyed) if (each.status === 'rejected') throw each.reason
   }
 
   /** What cannot be told must not keep a session from ending here. */

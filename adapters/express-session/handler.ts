@@ -4,6 +4,7 @@ import { newId } from '../../lib/ids.ts'
 import { httpAnswer, refusalOf } from '../../lib/wire.ts'
 import type { Engine } from './engine.ts'
 import type { Rotation } from './rotation.ts'
+import { beforeHeaders } from './sign-in.ts'
 import type { SessionMiddleware, SessionRequest } from './store.ts'
 
 /** Middleware of Express, Connect and the like. */
@@ -15,12 +16,16 @@ const MAX_BODY = 1_024
 /** Gives pages their new ids: with whatever they request, or for a renewal ticket. */
 export function sessionHandler(engine: Engine, rotation: Rotation, middleware: SessionMiddleware, renewPath: string): SessionHandler {
   const renew = async (request: SessionRequest, response: ServerResponse): Promise<void> => {
+    // Express-session goes on without one where its store is not connected.
+    if (request.session === undefined) throw new Denied('UNAVAILABLE', undefined, 'sessions: no session could be read')
+    if (engine.originOf(request.session) === undefined) throw new Denied('FORBIDDEN', undefined, 'sessions: no session')
     const { ticket } = await bodyOf(request)
     if (!(await rotation.redeem(ticket, request))) throw new Denied('FORBIDDEN', undefined, 'sessions: no ticket for this session')
     response.writeHead(204, { 'cache-control': 'no-store' })
     response.end()
   }
-  const refuse = (response: ServerResponse, error: unknown): void => {
+  const refuse = (request: IncomingMessage, response: ServerResponse, error: unknown): void => {
+    if (request.destroyed && !request.complete) return
     const denied = error instanceof Denied ? error : new Denied('UNAVAILABLE', undefined, error)
     if (denied.code !== 'FORBIDDEN') engine.fault(error)
     if (response.headersSent) return
@@ -29,8 +34,13 @@ export function sessionHandler(engine: Engine, rotation: Rotation, middleware: S
     response.end(body)
   }
   const handle = (request: SessionRequest, response: ServerResponse, next: (error?: unknown) => void): void => {
+    if (request.res === undefined) {
+      // Express sets it; others have only just been asked for a session.
+      request.res = response
+      if (engine.originOf(request.session) !== undefined) beforeHeaders(engine, request)
+    }
     if (request.method === 'POST' && pathOf(request) === renewPath) {
-      renew(request, response).catch((error: unknown) => refuse(response, error))
+      renew(request, response).catch((error: unknown) => refuse(request, response, error))
       return
     }
     const origin = engine.originOf(request.session)
@@ -58,7 +68,8 @@ async function bodyOf(request: SessionRequest): Promise<{ readonly ticket?: unkn
   if (request.body !== undefined) return asObject(request.body)
   const chunks: Buffer[] = []
   let size = 0
-  for await (const chunk of request as AsyncIterable<Buffer>) {
+  // A request that is given up half-way is still to be answered.
+  for await (const chunk of request.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
     size += chunk.length
     if (size > MAX_BODY) return {}
     chunks.push(chunk)

@@ -1,7 +1,8 @@
 import { randomInt } from 'node:crypto'
 import type { Agenda } from '../../lib/agenda.ts'
+import { Denied } from '../../lib/errors.ts'
 import type { Changes } from './changes.ts'
-import type { Ending, Engine, Opened, Watcher } from './engine.ts'
+import type { Ending, Engine, Watcher } from './engine.ts'
 import { Lineage } from './lineage.ts'
 import type { Care } from './lineage.ts'
 import { PeerSession } from './live-session.ts'
@@ -9,6 +10,8 @@ import type { SessionEntry } from './record.ts'
 import { whoIs } from './speaker.ts'
 
 const STEPS = 1_000_000
+const TRIES = 5
+const RETRY_MS = 1_000
 
 /** The sessions that have peers here, and whatever becomes of them. */
 export class Keeper implements Watcher {
@@ -17,6 +20,8 @@ export class Keeper implements Watcher {
   readonly #changes: Changes
   readonly #lineages = new Map<string, Lineage>()
   readonly #byId = new Map<string, Lineage>()
+  /** What has changed since, for each read that is under way: what it brings may be old. */
+  readonly #reads = new Set<Set<string>>()
   /** Of each gate that is open. Times are kept by the first of them. */
   readonly #agendas: Agenda[] = []
 
@@ -26,6 +31,7 @@ export class Keeper implements Watcher {
     this.#care = {
       ...care,
       engine,
+      prolong: (id, lineage) => changes.prolong(id, lineage),
       agenda: () => this.#agendas[0],
       random: () => randomInt(STEPS) / STEPS,
       known: (lineage, id) => void this.#byId.set(id, lineage),
@@ -44,8 +50,23 @@ export class Keeper implements Watcher {
     }
   }
 
-  /** The lineage of a session that was just read. */
-  lineage({ entry }: Pick<Opened, 'entry'>): Lineage {
+  /** Reads a session. What is changed meanwhile is read once more. @throws Denied `UNAVAILABLE` where that does not end */
+  async read(read: () => Promise<SessionEntry | undefined>): Promise<Lineage | undefined> {
+    for (let tries = 1; ; tries++) {
+      const changed = new Set<string>()
+      this.#reads.add(changed)
+      try {
+        const entry = await read()
+        if (entry === undefined || !changed.has(entry.mark.lineage)) return entry === undefined ? undefined : this.#lineage(entry)
+        if (tries === TRIES) throw new Denied('UNAVAILABLE', { retryAfterMs: RETRY_MS }, 'sessions: the session is changed all the time')
+      } finally {
+        this.#reads.delete(changed)
+      }
+    }
+  }
+
+  /** In the tick in which the store has answered: nothing has happened since. */
+  #lineage(entry: SessionEntry): Lineage {
     const known = this.#lineages.get(entry.mark.lineage)
     if (known !== undefined) {
       known.become(entry)
@@ -78,22 +99,26 @@ export class Keeper implements Watcher {
   }
 
   changed(entry: SessionEntry): void {
-    this.#lineages.get(entry.mark.lineage)?.become(entry)
+    this.#note(entry.mark.lineage)
+    this.#lineages.get(entry.mark.lineage)?.change(entry)
   }
 
   moved(entry: SessionEntry): void {
-    this.#lineages.get(entry.mark.lineage)?.become(entry)
+    this.changed(entry)
   }
 
   moving(lineage: string): void {
+    this.#note(lineage)
     this.#lineages.get(lineage)?.moving(true)
   }
 
   ended(lineage: string, ending: Ending): void {
+    this.#note(lineage)
     this.#lineages.get(lineage)?.end(ending)
   }
 
   look(lineage: string | undefined): void {
+    if (lineage !== undefined) this.#note(lineage)
     const those = lineage === undefined ? [...this.#lineages.values()] : [this.#lineages.get(lineage)]
     for (const each of those) each?.look().catch((error: unknown) => this.engine.fault(error))
   }
@@ -107,6 +132,10 @@ export class Keeper implements Watcher {
     // It is looked at all the same: what was told may be old.
     const lineage = this.#byId.get(id)
     if (lineage !== undefined) this.look(lineage.id)
+  }
+
+  #note(lineage: string): void {
+    for (const changed of this.#reads) changed.add(lineage)
   }
 
   #forget(lineage: Lineage, ids: Iterable<string>, whole: boolean): void {

@@ -20,6 +20,8 @@ export interface Care {
   readonly recheckMs: number
   readonly touchEveryMs: number
   readonly renewPath: string
+  /** Prolongs a session in a store that cannot by itself. */
+  readonly prolong: (id: string, lineage: string) => Promise<void>
   /** Spreads what many sessions do over time: at least 0 and less than 1. */
   readonly random: () => number
   /** Told which ids a lineage has, for whoever has only an id. */
@@ -34,6 +36,8 @@ const ASK_AGAIN_MS = 15_000
 /** Pages that never do are asked ever less often. */
 const MAX_ASK_AGAIN_MS = 600_000
 const POLICY = 'sessions'
+/** After a stall, within which part of the time between two looks all sessions are looked at. */
+const SOON = 0.25
 /** A node that has begun to give a session another id, and has not done so by then, will not. */
 const LONGEST_MOVE_MS = 15_000
 const GONE: Ending = { reason: 'the session is gone', advice: 'after-credential' }
@@ -63,6 +67,8 @@ export class Lineage {
   readonly #peers = new Set<Bound>()
   #holds = 0
   #reading: Promise<void> | undefined
+  /** Goes up with whatever happens to it here: what was read before is old then. */
+  #epoch = 0
   #renewing: Promise<unknown> | undefined
   #moving: { readonly over: Promise<void>; readonly settle: () => void; readonly sinceMs: number; readonly isHere: boolean } | undefined
   #touchedAtMs = -Infinity
@@ -172,17 +178,27 @@ export class Lineage {
   async #look(): Promise<void> {
     const { engine } = this.#care
     let entry: SessionEntry | 'moving' | undefined
-    try {
-      entry = await engine.current(this.#entry.id, this.id)
-    } catch (error) {
-      throw error instanceof Denied ? error : new Denied('UNAVAILABLE', undefined, error)
-    }
-    if (this.ended !== undefined) return
+    let epoch: number
+    do {
+      epoch = this.#epoch
+      try {
+        entry = await engine.current(this.#entry.id, this.id)
+      } catch (error) {
+        throw error instanceof Denied ? error : new Denied('UNAVAILABLE', undefined, error)
+      }
+      if (this.ended !== undefined) return
+    } while (epoch !== this.#epoch)
     if (typeof entry === 'object') return this.become(entry)
     if (entry === 'moving') this.moving(false)
     // Of one that is moved here, news will come.
     else if (this.#moving?.isHere !== true) this.end(GONE)
     if (this.#moving !== undefined && this.#now() - this.#moving.sinceMs > LONGEST_MOVE_MS) this.end(GONE)
+  }
+
+  /** It has just been changed to what stands here. */
+  change(entry: SessionEntry): void {
+    this.#epoch++
+    this.become(entry)
   }
 
   /** It is as it stands here now. */
@@ -230,10 +246,16 @@ export class Lineage {
     if (this.ended !== undefined || this.#moving !== undefined) return
     let settle!: () => void
     const over = new Promise<void>((resolve) => (settle = resolve))
+    this.#epoch++
     const now = this.#now()
     this.#moving = { over, settle, sinceMs: now, isHere }
     this.#nextCheckMs = now + RETRY_MS
     this.arm()
+  }
+
+  /** Waits until it is known under which id it goes on. */
+  async still(): Promise<void> {
+    await this.#moving?.over
   }
 
   #settleMove(): void {
@@ -272,14 +294,14 @@ export class Lineage {
     engine.seen(this.#entry, this.#speaker, client)
     const session = backing.inflate(this.#entry.id, this.#entry.stored) as StoredSession & { touch?(): void }
     session.touch?.()
-    if (!(await backing.touch(this.#entry.id, session))) return
+    if (!(await backing.touch(this.#entry.id, session))) await this.#care.prolong(this.#entry.id, this.id)
     const expires = session.cookie.expires
     if (expires instanceof Date) this.touched(expires.getTime())
   }
 
   /** A ticket for a new id, to be brought over HTTP by a page that has the cookie. */
-  ticket(): Promise<RenewalTicket> {
-    return this.#care.rotation.ticketFor(this.#entry.id, this.id)
+  ticket(data?: SessionData): Promise<RenewalTicket> {
+    return this.#care.rotation.ticketFor(this.#entry.id, this.id, data)
   }
 
   /** Calls `fn` when it goes on under another id. @returns how to stop waiting */
@@ -299,6 +321,8 @@ export class Lineage {
 
   #check(now: number): void {
     const overdueMs = now - this.#expiresAtMs
+    // The process was held up, and all sessions with it: not all are to ask at once, now and ever after.
+    if (overdueMs < 0 && now - this.#nextCheckMs > this.#care.recheckMs) return this.#planCheck(now, this.#care.random() * SOON)
     this.#planCheck(now, 1)
     // Where the store does not say, it is asked again; what should be over is not left open for long on its word.
     if (overdueMs >= 0 || this.#moving !== undefined) this.#nextCheckMs = now + RETRY_MS
@@ -325,9 +349,9 @@ export class Lineage {
     this.offer(bound.presence).catch((error: unknown) => this.#care.engine.fault(error))
   }
 
-  /** Lets one page renew the id. */
-  async offer(presence: Presence): Promise<boolean> {
-    const { ticket, expiresInMs } = await this.ticket()
+  /** Lets one page renew the id. @param data what the session is to hold under the new one */
+  async offer(presence: Presence, data?: SessionData): Promise<boolean> {
+    const { ticket, expiresInMs } = await this.ticket(data)
     return presence.tell('gate:renew', { ticket, path: this.#care.renewPath, expiresInMs })
   }
 

@@ -16,8 +16,11 @@ export interface LiveSession<Data extends SessionData = SessionData> {
   /**
    * Changes it: `change` is given a fresh copy, and may be called at any time. What HTTP requests change meanwhile is kept.
    *
+   * One that signs somebody in, or somebody else, takes effect under a new id: this page is sent `gate:renew`, and once it has brought the ticket the
+   * sockets of the old session are closed, to come back as who that is.
+   *
    * @returns what it holds then
-   * @throws Denied `REVOKED` where it has ended, `UNAVAILABLE` where a store does not answer; TypeError for what is not plain data, and for an asynchronous function
+   * @throws Denied `DEADLINE_EXCEEDED` where the page does not bring the ticket, `REVOKED` where it has ended, `UNAVAILABLE` where a store does not answer; TypeError for what is not plain data, and for an asynchronous function
    */
   update(change: (data: Data) => void | Data): Promise<Readonly<Data>>
   /**
@@ -71,25 +74,44 @@ export class PeerSession implements LiveSession {
     if (typeof change !== 'function') throw new TypeError('session.update takes a function that changes the data it is given.')
     const lineage = this.#lineage
     if (lineage.ended !== undefined) throw endedBy(lineage.ended)
+    // The application is between the old id and the new one: what is written then is written to the new one.
+    await lineage.still()
     // A mistake of the function is the caller's own; whatever else goes wrong is the store's.
     let thrown: { readonly error: unknown } | undefined
     try {
-      await this.#changes.update(lineage.currentId, lineage.id, (data) => {
+      const apply = (data: unknown): unknown => {
         try {
           return change(data)
         } catch (error) {
           thrown = { error }
           throw error
         }
-      })
+      }
+      for (;;) {
+        const done = await this.#changes.update(lineage.currentId, lineage.id, apply)
+        if (done === 'moving') {
+          lineage.moving(false)
+          await lineage.still()
+          if (lineage.ended !== undefined) throw endedBy(lineage.ended)
+        } else if ('staged' in done) {
+          // Whoever signs in gets an id that nobody has had, and only this page is told how.
+          await this.#renewed(done.staged)
+          return done.staged
+        } else return lineage.data
+      }
     } catch (error) {
       if (thrown !== undefined || error instanceof TypeError || error instanceof Denied) throw error
       throw new Denied('UNAVAILABLE', undefined, error)
     }
-    return lineage.data
   }
 
   async regenerate(): Promise<void> {
+    await this.#renewed(undefined)
+    if (this.#lineage.ended !== undefined) throw endedBy(this.#lineage.ended)
+  }
+
+  /** Waits until the page has brought its ticket, by which the session has moved or, where that signs somebody in, has made room for another one. */
+  async #renewed(data: SessionData | undefined): Promise<void> {
     const lineage = this.#lineage
     const presence = this.#presence
     if (lineage.ended !== undefined) throw endedBy(lineage.ended)
@@ -97,13 +119,13 @@ export class PeerSession implements LiveSession {
     let stop = (): void => {}
     try {
       await new Promise<void>((resolve, reject) => {
-        const stopWaiting = lineage.onMoved(() => (lineage.ended === undefined ? resolve() : reject(endedBy(lineage.ended))))
+        const stopWaiting = lineage.onMoved(resolve)
         const deadline = this.#after(RENEWED_WITHIN_MS, () => reject(new Denied('DEADLINE_EXCEEDED', undefined, 'the page has not renewed its session')))
         stop = () => {
           stopWaiting()
           deadline.cancel()
         }
-        lineage.offer(presence).then((told) => (told ? undefined : this.#whyGone().then(reject, reject)), reject)
+        lineage.offer(presence, data).then((told) => (told ? undefined : this.#whyGone().then(reject, reject)), reject)
       })
     } finally {
       stop()

@@ -74,7 +74,7 @@ export function checkOptions(options: SessionsOptions<any>): void {
   if (options.rotateEveryMs !== undefined && options.graceMs !== undefined && options.graceMs > options.rotateEveryMs * 10) {
     throw new ConfigError('sessions: graceMs is longer than ten times rotateEveryMs. Only the preceding id has grace: make it the time that a slow request takes.')
   }
-  if (renewPath !== undefined && !(typeof renewPath === 'string' && /^\/[\w\-./~]*$/.test(renewPath) && !renewPath.startsWith('//'))) {
+  if (renewPath !== undefined && !(typeof renewPath === 'string' && /^(?:\/(?!\.{0,2}(?:\/|$))[\w\-.~]+)+$/.test(renewPath))) {
     throw new ConfigError(`sessions: renewPath is a path such as '/session/renew'; got ${describe(renewPath)}.`)
   }
   if (concurrent !== undefined) checkConcurrent(concurrent)

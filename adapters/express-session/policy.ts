@@ -8,7 +8,6 @@ import type { CredentialReader, Principal, Scheme } from '../../lib/principal.ts
 import type { Keeper } from './keeper.ts'
 import type { Bound, Lineage } from './lineage.ts'
 import { PeerSession } from './live-session.ts'
-import type { SessionEntry } from './record.ts'
 import { isSessionId } from './record.ts'
 import { sessionIdOf } from './signed-cookie.ts'
 import type { Secret } from './signed-cookie.ts'
@@ -183,19 +182,21 @@ export class SessionHooks {
     const connection = this.#connectionOf(ctx)
     if (connection.lineage !== undefined) return this.#readBeside(ctx, connection.lineage, connection.id!)
     const id = this.#idOf(ctx.headers.cookie)
-    const opened = id === undefined ? undefined : await this.#keeper.engine.open(id, connection.atMs)
-    if (opened === undefined) return undefined
-    connection.lineage = opened.entry.mark.lineage
-    connection.id = opened.entry.id
-    return this.#held(ctx, opened.entry)
+    const lineage = id === undefined ? undefined : await this.#keeper.read(async () => (await this.#keeper.engine.open(id, connection.atMs))?.entry)
+    if (lineage === undefined) return undefined
+    connection.lineage = lineage.id
+    connection.id = lineage.currentId
+    return held(ctx, lineage)
   }
 
   /** Another namespace on a connection that is open: the session goes by the id that it has by now, whatever the first request had. */
   async #readBeside(ctx: ConnectContext, lineage: string, id: string): Promise<Read | undefined> {
-    const { engine } = this.#keeper
-    const entry = await engine.current(this.#keeper.of(lineage)?.currentId ?? id, lineage)
-    if (entry === 'moving') throw new Denied('UNAVAILABLE', { retryAfterMs: RETRY_MS }, 'sessions: the session is about to get another id')
-    return entry === undefined ? undefined : this.#held(ctx, entry)
+    const now = await this.#keeper.read(async () => {
+      const now = await this.#keeper.engine.current(this.#keeper.of(lineage)?.currentId ?? id, lineage)
+      if (now === 'moving') throw new Denied('UNAVAILABLE', { retryAfterMs: RETRY_MS }, 'sessions: the session is about to get another id')
+      return now
+    })
+    return now === undefined ? undefined : held(ctx, now)
   }
 
   #connectionOf({ request, now }: ConnectContext): Connection {
@@ -212,15 +213,14 @@ export class SessionHooks {
     const lineage = PeerSession.lineageOf(session)!
     await lineage.look()
     if (lineage.ended !== undefined) throw new Denied('UNAUTHENTICATED', undefined, lineage.ended.reason)
-    ctx.onClose(lineage.hold())
-    return { lineage, version: lineage.version }
+    return held(ctx, lineage)
   }
+}
 
-  #held(ctx: ConnectContext, entry: SessionEntry): Read {
-    const lineage = this.#keeper.lineage({ entry })
-    ctx.onClose(lineage.hold())
-    return { lineage, version: lineage.version }
-  }
+/** It stays until the decision is over, and the peer gone. */
+function held(ctx: ConnectContext, lineage: Lineage): Read {
+  ctx.onClose(lineage.hold())
+  return { lineage, version: lineage.version }
 }
 
 function principalOf({ id, speaker }: Lineage): Principal | typeof NOBODY {

@@ -9,7 +9,7 @@ import type { LiveSessionObject, SessionRequest, StoredSession } from './store.t
 export function renameForSignIn(engine: Engine, session: StoredSession): void {
   const origin = engine.originOf(session)
   const { req: request } = session as { readonly req?: SessionRequest }
-  if (origin === undefined || origin.next !== undefined || request === undefined || request.session !== session || request.res?.headersSent === true) return
+  if (origin === undefined || origin.next !== undefined || request === undefined || request.session !== session || request.res?.headersSent !== false) return
   const { cookie: _cookie, ...data } = session
   const change = changeBetween(origin.speaker, engine.speakerOf({ data }))
   if (change !== 'signed in' && change !== 'another user') return
@@ -19,7 +19,25 @@ export function renameForSignIn(engine: Engine, session: StoredSession): void {
   // The session itself stays: it is the application's, and has what it was given. Express-session names the cookie by the request.
   request.session = session as LiveSessionObject
   engine.noteReplaced(target)
+  // It cannot be told its new id, and goes by the one it knows.
+  Object.defineProperty(session, 'destroy', {
+    configurable: true,
+    writable: true,
+    value(this: unknown, done?: (error?: unknown) => void) {
+      delete request.session
+      engine.options.store.destroy(id, done)
+      return this
+    },
+  })
   engine.setOrigin(session, { ...origin, next: { id, move: { from: target, mark, before: speaker, settled: false, cut: true } } })
+}
+
+/** It could not be kept. */
+export function takeBack(engine: Engine, session: StoredSession): void {
+  const { req: request } = session as { readonly req?: SessionRequest }
+  const { next, ...origin } = engine.originOf(session)!
+  engine.setOrigin(session, origin)
+  if (request !== undefined && request.sessionID === next?.id && request.res?.headersSent === false) request.sessionID = origin.target
 }
 
 /**
