@@ -1,12 +1,13 @@
 import { io } from 'socket.io-client'
 import type { Socket } from 'socket.io-client'
-import type { AnyEvents, ChangedNotice, ClientEvents, ClosingNotice, ExpiringNotice, ReplyTo, RequestArgs, ServerEvents } from '../lib/contract.ts'
+import type { AnyEvents, ChangedNotice, ClientEvents, ClosingNotice, ExpiringNotice, RenewNotice, ReplyTo, RequestArgs, ServerEvents } from '../lib/contract.ts'
 import { ConnectionError, GateError, isRefusal } from './errors.ts'
 import { Listeners } from './events.ts'
 import type { Closed, ConnectionEvents, Listener, Pause, Refreshed, State } from './events.ts'
 import { read } from './options.ts'
 import type { AskReason, ConnectOptions } from './options.ts'
-import { causeOf, CREDENTIAL_CODES, refusalIn, RETRYABLE_CODES, Spent } from './reading.ts'
+import { causeOf, CREDENTIAL_CODES, refusalIn, retryAfter, RETRYABLE_CODES, Spent } from './reading.ts'
+import { renewals } from './renewal.ts'
 
 type Heard<T> = unknown extends T ? AnyEvents : ServerEvents<T>
 type Sent<T> = unknown extends T ? AnyEvents : ClientEvents<T>
@@ -59,7 +60,8 @@ export interface Connection<T = unknown> {
  * @throws TypeError for options that are wrong
  */
 export function connect<T = unknown>(url: string, options: ConnectOptions): Connection<T> {
-  const { credentials, credentialsTimeoutMs, maxAttempts, minDelayMs, maxDelayMs, requestTimeoutMs, schedule, ...stock } = read(options)
+  const settings = read(options)
+  const { credentials, credentialsTimeoutMs, maxAttempts, minDelayMs, maxDelayMs, requestTimeoutMs, schedule, fetch: _, ...stock } = settings
   const listeners = new Listeners()
   const spent = new Spent()
   /** Of the round: timers to be stopped and questions to be withdrawn when it is over. */
@@ -93,6 +95,13 @@ export function connect<T = unknown>(url: string, options: ConnectOptions): Conn
       offered = undefined
     },
   })
+  const renewal = renewals(
+    settings,
+    // What `url` has become with the help of the page, where it had no host. Private in the type of the Manager.
+    () => new URL((socket.io as unknown as { readonly uri: string }).uri.replace(/^ws/, 'http')).origin,
+    pauseMs,
+    (...told) => state !== 'closed' && listeners.tell(...told),
+  )
 
   /** Begins a round. @returns whether it still is the one that runs: a listener may have closed */
   function enter(next: State, pause?: Pause): boolean {
@@ -153,6 +162,9 @@ export function connect<T = unknown>(url: string, options: ConnectOptions): Conn
     tries++
     if (!enter('connecting')) return
     const mine = round
+    // What belongs to the cookie, such as a CSRF token, would be refused beside the next one.
+    if (renewal.running()) await renewal.running()
+    if (mine !== round) return
     try {
       let auth = await ask(need, tries)
       if (mine === round && need !== 'refused' && spent.has(auth)) {
@@ -227,6 +239,7 @@ export function connect<T = unknown>(url: string, options: ConnectOptions): Conn
   function finish(reason: Closed['reason'], error?: Error): void {
     if (state === 'closed') return
     enter('closed')
+    renewal.leave(true)
     socket.disconnect()
     for (const reject of waiting) reject(new ConnectionError('CLOSED'))
     waiting.clear()
@@ -339,6 +352,10 @@ export function connect<T = unknown>(url: string, options: ConnectOptions): Conn
     void keep()
   })
   socket.on('gate:changed', (notice: ChangedNotice) => listeners.tell('changed', notice))
+  socket.on('gate:renew', (notice: RenewNotice) => {
+    open.add(renewal.leave)
+    renewal.take(notice)
+  })
 
   void attempt()
 
@@ -353,8 +370,4 @@ export function connect<T = unknown>(url: string, options: ConnectOptions): Conn
     request: (event, ...args) => send(event, args, true),
     close: () => finish('asked'),
   }
-}
-
-function retryAfter(error: Error): number {
-  return (error as Partial<GateError>).retryAfterMs ?? 0
 }

@@ -27,12 +27,13 @@ const REASONS = {
   DISCONNECTED: 'There is no connection any more.',
   TIMEOUT: 'There was no answer in time.',
   CREDENTIALS: 'No credential was given.',
+  RENEWAL: 'The session cookie was not renewed.',
   CLOSED: 'The connection is closed.',
 }
 
 export type ConnectionErrorCode = keyof typeof REASONS
 
-/** There was no answer of the gate; `cause` is what the transport or the `credentials` function failed with. */
+/** There was no answer of the gate; `cause` is what the transport, the `credentials` function or the renewal of the session cookie failed with. */
 export class ConnectionError extends Error {
   override readonly name = 'ConnectionError'
 

@@ -30,7 +30,7 @@ export interface Closed {
 /** What a listener of a connection is given. */
 export interface ConnectionEvents {
   state: [state: State, pause?: Pause]
-  /** A try has failed; another may follow. */
+  /** A try has failed; another may follow. With the code `RENEWAL` it was one to renew the session cookie; its number is 0 where nothing could be sent. */
   failed: [error: Error, attempt: number]
   /** The gate has refused entry, or a credential. */
   refused: [error: GateError]
@@ -38,6 +38,8 @@ export interface ConnectionEvents {
   expiring: [notice: ExpiringNotice]
   /** A new credential has taken the place of the old. */
   refreshed: [answer: Refreshed]
+  /** The session has a new cookie, as the gate has asked for. */
+  renewed: []
   /** What this client may do has changed. */
   changed: [notice: ChangedNotice]
   /** Once, and the last of all. */

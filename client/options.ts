@@ -36,6 +36,11 @@ export interface ConnectOptions extends Omit<Partial<ManagerOptions & SocketOpti
   /** How long an answer to `request`, `refresh` and `stepUp` may take, in milliseconds. Default 20,000. */
   readonly requestTimeoutMs?: number
   readonly schedule?: Schedule
+  /**
+   * What a session cookie is renewed with; in Node, one that has a cookie jar. Default: that of the platform, but none beside an `agent`,
+   * of which it would know nothing.
+   */
+  readonly fetch?: typeof globalThis.fetch | undefined
   /** In Node: the `https.Agent` to connect with, such as that of `pinned`. */
   readonly agent?: object
 }
@@ -81,7 +86,7 @@ export type Settings = ConnectOptions & { readonly [K in Timed]-?: NonNullable<C
 export function read(options: ConnectOptions): Settings {
   const numbers = { credentialsTimeoutMs: 10_000, maxAttempts: 5, minDelayMs: 1_000, maxDelayMs: 30_000, requestTimeoutMs: 20_000, timeout: 20_000 }
   const given = Object.fromEntries(Object.entries(options ?? {}).filter(([, value]) => value !== undefined)) as unknown as ConnectOptions
-  const settings = { ...numbers, schedule: realTime(given.autoUnref), ...given }
+  const settings = { ...numbers, schedule: realTime(given.autoUnref), fetch: given.agent ? undefined : globalThis.fetch, ...given }
   if (typeof settings.credentials !== 'function') wrong('credentials', 'is a function that gives the auth payload, such as { token }.')
   for (const [name, instead] of Object.entries(OWNED)) {
     if (name in settings) wrong(name, `is not an option.${instead && ` Use ${instead}.`}`)
@@ -89,6 +94,7 @@ export function read(options: ConnectOptions): Settings {
   for (const name of Object.keys(numbers) as (keyof typeof numbers)[]) {
     if (!(settings[name] > 0)) wrong(name, 'is a positive number.')
   }
+  if (given.fetch && typeof given.fetch !== 'function') wrong('fetch', 'is a function, such as the fetch of the platform.')
   const { options: tls } = (settings.agent ?? {}) as { readonly options?: { readonly rejectUnauthorized?: boolean } }
   if (settings.rejectUnauthorized === false || tls?.rejectUnauthorized === false) wrong('rejectUnauthorized: false', 'lets anybody be the server. Use ca.')
   return settings

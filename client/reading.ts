@@ -1,6 +1,7 @@
 import type { Code } from '../lib/errors.ts'
 import type { Refusal } from '../lib/wire.ts'
 import { isRefusal } from './errors.ts'
+import type { GateError } from './errors.ts'
 
 /** Refusals that another credential may turn. */
 export const CREDENTIAL_CODES: readonly Code[] = ['UNAUTHENTICATED', 'CREDENTIAL_EXPIRED', 'REVOKED']
@@ -28,7 +29,7 @@ interface StockError extends Error {
 }
 
 /** The refusal a failed connect carries, if it is one of the gate's: in the CONNECT_ERROR packet, or in the body of the HTTP answer. */
-export function refusalIn({ data, context }: StockError): Refusal | undefined {
+export function refusalIn({ data, context }: Partial<StockError>): Refusal | undefined {
   if (isRefusal(data)) return data
   try {
     const { error } = JSON.parse(context?.responseText as string) as { error?: unknown }
@@ -42,6 +43,11 @@ export function refusalIn({ data, context }: StockError): Refusal | undefined {
 export function causeOf(error: StockError): Error {
   const causes = [(error.description as { error?: unknown } | null | undefined)?.error, error.context?.statusText] as (Error | undefined)[]
   return causes.find((cause) => cause?.message) ?? error
+}
+
+/** How long to wait at least before trying again, in milliseconds. */
+export function retryAfter(error: Error): number {
+  return (error as Partial<GateError>).retryAfterMs ?? 0
 }
 
 /** The same for equal values, in whatever order their keys stand. */

@@ -1,10 +1,10 @@
 import { createServer as createHttpServer } from 'node:http'
 import { createServer as createTcpServer } from 'node:net'
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals'
-import { connect, type ConnectionError, GateError, type Ask, type Closed, type Connection, type ConnectOptions, type Pause, type State } from 'portcullis/client'
+import { GateError, type Connection, type ConnectionError, type State } from 'portcullis/client'
 import { codes } from 'portcullis'
 import { closeAfterTest, heard, Latch, listen, until } from '../support/server.ts'
-import { HandSchedule, refusal, standIn, type StandIn } from './stand-in.ts'
+import { cut, HandSchedule, refusal, standIn, watched, type Watched } from './stand-in.ts'
 
 /** Nothing here may be left to the process, whatever happens to a promise. */
 const unhandled: unknown[] = []
@@ -15,60 +15,6 @@ afterEach(async () => {
   process.off('unhandledRejection', note)
   expect(unhandled.splice(0)).toEqual([])
 })
-
-/** A connection, and all that was heard of it. */
-interface Watched {
-  readonly connection: Connection
-  readonly schedule: HandSchedule
-  readonly asks: Omit<Ask, 'signal'>[]
-  readonly signals: AbortSignal[]
-  readonly states: State[]
-  readonly pauses: Pause[]
-  readonly failed: Error[]
-  readonly refused: GateError[]
-  readonly closed: Closed[]
-  is(state: State): Promise<void>
-  /** Waits for a pause and lets it pass. */
-  pause(): Promise<number>
-}
-
-function watched({ url }: { readonly url: string }, credentials: ConnectOptions['credentials'] = () => ({ token: 'good' }), options: Partial<ConnectOptions> = {}, schedule = new HandSchedule()): Watched {
-  const asks: Omit<Ask, 'signal'>[] = []
-  const signals: AbortSignal[] = []
-  const connection = connect(url, {
-    transports: ['websocket'],
-    schedule,
-    ...options,
-    credentials: ({ signal, ...ask }) => {
-      asks.push(ask)
-      signals.push(signal)
-      return credentials({ signal, ...ask })
-    },
-  })
-  closeAfterTest(() => connection.close())
-  const states: State[] = []
-  const pauses: Pause[] = []
-  const failed: Error[] = []
-  const refused: GateError[] = []
-  const closed: Closed[] = []
-  connection.on('state', (state, pause) => {
-    states.push(state)
-    if (pause) pauses.push(pause)
-  })
-  connection.on('failed', (error) => failed.push(error))
-  connection.on('refused', (error) => refused.push(error))
-  connection.on('closed', (last) => closed.push(last))
-  const is = (state: State): Promise<void> => until(() => connection.state === state)
-  return {
-    connection, schedule, asks, signals, states, pauses, failed, refused, closed, is,
-    async pause() {
-      await is('waiting')
-      const { inMs } = pauses.at(-1)!
-      schedule.advance(inMs)
-      return inMs
-    },
-  }
-}
 
 /** Gives one credential after the other, and then the last for ever. */
 function inTurn(...auths: object[]): () => object {
@@ -93,9 +39,6 @@ async function sentByStockConnect({ socket }: Connection): Promise<unknown[]> {
   await new Promise(setImmediate)
   return sent
 }
-
-/** Drops a connection as a network does. */
-const cut = (host: StandIn): void => void (host.last.conn as any).transport.socket._socket.destroy()
 
 describe('credentials', () => {
   test('are asked for before the first connect, and are its auth payload', async () => {

@@ -27,6 +27,7 @@ describe('options', () => {
     ['a negative time', { credentials, credentialsTimeoutMs: -1 }, 'connect: credentialsTimeoutMs is a positive number.'],
     ['no time for an answer', { credentials, requestTimeoutMs: null }, 'connect: requestTimeoutMs is a positive number.'],
     ['no time for a connect', { credentials, timeout: 0 }, 'connect: timeout is a positive number.'],
+    ['a fetch that is none', { credentials, fetch: 'fetch' }, 'connect: fetch is a function, such as the fetch of the platform.'],
     ['TLS without verification', { credentials, rejectUnauthorized: false }, 'connect: rejectUnauthorized: false lets anybody be the server. Use ca.'],
     ['an agent without verification', { credentials, agent: new Agent({ rejectUnauthorized: false }) }, 'connect: rejectUnauthorized: false lets anybody be the server. Use ca.'],
   ])('%s is a TypeError that says what to write', (_, options, message) => {

@@ -1,6 +1,6 @@
-import type { Schedule } from 'portcullis/client'
+import { connect, type Ask, type Closed, type Connection, type ConnectOptions, type GateError, type Pause, type Schedule, type State } from 'portcullis/client'
 import type { Server, Socket } from 'socket.io'
-import { serve, type Host } from '../support/server.ts'
+import { closeAfterTest, serve, until, type Host } from '../support/server.ts'
 
 /** Time and chance in the hands of a test. */
 export class HandSchedule implements Schedule {
@@ -85,3 +85,60 @@ export async function standIn(judge: Judge = () => {}, onSocket: (socket: Socket
     },
   }
 }
+
+/** A connection, and all that was heard of it. */
+export interface Watched {
+  readonly connection: Connection
+  readonly schedule: HandSchedule
+  readonly asks: Omit<Ask, 'signal'>[]
+  readonly signals: AbortSignal[]
+  readonly states: State[]
+  readonly pauses: Pause[]
+  readonly failed: Error[]
+  readonly refused: GateError[]
+  readonly closed: Closed[]
+  is(state: State): Promise<void>
+  /** Waits for a pause and lets it pass. */
+  pause(): Promise<number>
+}
+
+export function watched({ url }: { readonly url: string }, credentials: ConnectOptions['credentials'] = () => ({ token: 'good' }), options: Partial<ConnectOptions> = {}, schedule = new HandSchedule()): Watched {
+  const asks: Omit<Ask, 'signal'>[] = []
+  const signals: AbortSignal[] = []
+  const connection = connect(url, {
+    transports: ['websocket'],
+    schedule,
+    ...options,
+    credentials: ({ signal, ...ask }) => {
+      asks.push(ask)
+      signals.push(signal)
+      return credentials({ signal, ...ask })
+    },
+  })
+  closeAfterTest(() => connection.close())
+  const states: State[] = []
+  const pauses: Pause[] = []
+  const failed: Error[] = []
+  const refused: GateError[] = []
+  const closed: Closed[] = []
+  connection.on('state', (state, pause) => {
+    states.push(state)
+    if (pause) pauses.push(pause)
+  })
+  connection.on('failed', (error) => failed.push(error))
+  connection.on('refused', (error) => refused.push(error))
+  connection.on('closed', (last) => closed.push(last))
+  const is = (state: State): Promise<void> => until(() => connection.state === state)
+  return {
+    connection, schedule, asks, signals, states, pauses, failed, refused, closed, is,
+    async pause() {
+      await is('waiting')
+      const { inMs } = pauses.at(-1)!
+      schedule.advance(inMs)
+      return inMs
+    },
+  }
+}
+
+/** Drops a connection as a network does. */
+export const cut = (host: StandIn): void => void (host.last.conn as any).transport.socket._socket.destroy()

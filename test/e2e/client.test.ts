@@ -1,19 +1,22 @@
+import { randomUUID } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { createServer, type IncomingMessage } from 'node:http'
 import { createServer as createTcpServer, type Socket as TcpSocket } from 'node:net'
 import { transform } from '@swc/core'
 import { afterAll, describe, expect, test } from '@jest/globals'
-import { deny, fromAuth, guard, memoryStore, type GuardOptions, type Principal, type Scheme } from 'portcullis'
+import express from 'express'
+import { deny, fromAuth, fromCookie, guard, memoryStore, type GuardOptions, type Principal, type Scheme } from 'portcullis'
 import { tickets } from 'portcullis/adapters/ticket'
 import { connect, GateError, type ChangedNotice, type Closed, type Connection, type ConnectOptions, type Pause } from 'portcullis/client'
 import { contract } from 'portcullis/contract'
-import { authenticate, rateLimit } from 'portcullis/policies'
+import { authenticate, csrf, rateLimit } from 'portcullis/policies'
 import { testClock } from 'portcullis/testing'
 import type { Browser } from 'playwright-core'
 import { Server } from 'socket.io'
+import { CookieJar } from 'tough-cookie'
 import { z } from 'zod'
 import { browserTest, launch } from '../support/chromium.ts'
-import { closeAfterTest, listen, serve, until, watch } from '../support/server.ts'
+import { closeAfterTest, Latch, listen, serve, until, watch } from '../support/server.ts'
 
 const NOW = Date.UTC(2025, 0, 1)
 const MINUTE = 60_000
@@ -314,6 +317,206 @@ describe('errors', () => {
   })
 })
 
+/**
+ * An application with cookie sessions: `/login`, `/logout`, `/csrf`, and a way to get a new session id for a ticket, which is good once
+ * and beside the old cookie alone. A socket is asked to renew with `renew`.
+ */
+async function signedIn({ before = async () => {}, page }: { readonly before?: (request: express.Request, response: express.Response) => Promise<unknown>; readonly page?: string } = {}) {
+  const sessions = new Map<string, string>()
+  const tickets = new Map<string, string>()
+  const entered: string[] = []
+  const app = express()
+  const http = createServer(app)
+  const io = new Server(http, page === undefined ? {} : { cors: { origin: page, credentials: true } })
+  const port = await listen(http)
+  closeAfterTest(() => io.close())
+  if (page !== undefined) {
+    app.use((request, response, next) => {
+      response.set({ 'Access-Control-Allow-Origin': page, 'Access-Control-Allow-Credentials': 'true', 'Access-Control-Allow-Headers': 'content-type' })
+      if (request.method === 'OPTIONS') response.sendStatus(204)
+      else next()
+    })
+  }
+  const url = `http://127.0.0.1:${port}`
+
+  const sameSite = csrf({ origins: [page ?? url], secret: 'a secret of thirty-two characters!', session: fromCookie('sid') })
+  const bySession: Scheme<string> = {
+    name: 'session',
+    read: fromCookie('sid'),
+    verify: (sid) => ({ subject: sessions.get(sid) ?? deny('UNAUTHENTICATED'), claims: {}, expiresAtMs: 'never', tokenId: sid, factors: [] }),
+  }
+  const gate = guard(io).use(sameSite).use(authenticate(bySession))
+  gate.of('/', shop).event('add')
+  io.on('connection', (socket) => {
+    entered.push(sidOf(socket.request)!)
+    socket.on('add', (a: number, b: number, ack: (sum: number) => void) => ack(a + b))
+  })
+
+  const sidOf = ({ headers }: IncomingMessage): string | undefined => /(?:^|; )sid=([^;]*)/.exec(headers.cookie ?? '')?.[1]
+  const begin = (response: express.Response, subject: string): express.Response => {
+    const sid = randomUUID()
+    sessions.set(sid, subject)
+    return response.cookie('sid', sid, { httpOnly: true, sameSite: 'lax' })
+  }
+  app.post('/login', (_, response) => void begin(response, 'alice').sendStatus(204))
+  app.post('/logout', async (request, response) => {
+    const sid = sidOf(request)!
+    sessions.delete(sid)
+    await gate.revoke({ token: sid }, { reason: 'signed out' })
+    response.sendStatus(204)
+  })
+  app.get('/csrf', (request, response) => void response.json({ csrf: sameSite.tokenFor(request) ?? null }))
+  const posts: string[] = []
+  app.post('/session/renew', express.json(), async (request, response) => {
+    const { ticket } = request.body as { ticket: string }
+    posts.push(ticket)
+    await before(request, response)
+    if (response.headersSent) return
+    const sid = sidOf(request)
+    const good = sid !== undefined && tickets.get(ticket) === sid
+    tickets.delete(ticket)
+    if (!good) return void response.status(403).json({ error: { code: 'FORBIDDEN', message: 'This is not allowed.', id: 'a1' } })
+    const subject = sessions.get(sid)!
+    sessions.delete(sid)
+    begin(response, subject).sendStatus(204)
+  })
+
+  return {
+    app, io, url, sessions, posts, entered, begin,
+    /** Asks the socket there is for a new session id. */
+    renew({ path = '/session/renew', sid = [...sessions.keys()].at(-1)! } = {}): void {
+      const ticket = randomUUID()
+      tickets.set(ticket, sid)
+      io.emit('gate:renew', { ticket, path, expiresInMs: 30_000 })
+    },
+    cut: () => (([...io.sockets.sockets.values()][0]!.conn as any).transport.socket._socket as TcpSocket).destroy(),
+  }
+}
+
+describe('a cookie session, in a program with a cookie jar', () => {
+  /** As the guide shows it. */
+  async function program({ url }: { readonly url: string }) {
+    const jar = new CookieJar()
+    const extraHeaders: Record<string, string> = { origin: url }
+    const withJar: typeof fetch = async (input, init) => {
+      const at = input instanceof Request ? input.url : String(input)
+      const headers = new Headers(init?.headers)
+      headers.set('cookie', await jar.getCookieString(at))
+      const response = await fetch(input, { ...init, headers })
+      for (const cookie of response.headers.getSetCookie()) await jar.setCookie(cookie, at)
+      return response
+    }
+    const sid = async (): Promise<string | undefined> => (await jar.getCookies(url)).find(({ key }) => key === 'sid')?.value
+    await withJar(`${url}/login`, { method: 'POST' })
+    const begin = (first: () => Promise<unknown> = async () => {}) => {
+      const joined = join(
+        { url },
+        async ({ signal }) => {
+          await first()
+          const response = await withJar(`${url}/csrf`, { signal })
+          extraHeaders['cookie'] = await jar.getCookieString(url)
+          return (await response.json()) as { csrf: string }
+        },
+        { extraHeaders, fetch: withJar },
+      )
+      const failed: unknown[] = []
+      joined.connection.on('failed', (error) => failed.push([(error as { code?: string }).code, (error.cause as { code?: string } | undefined)?.code]))
+      return { ...joined, failed }
+    }
+    return { jar, sid, begin, withJar }
+  }
+
+  test('gets a new id when it is asked to, and connects with that', async () => {
+    const host = await signedIn()
+    const { begin, sid } = await program(host)
+    const first = await sid()
+    const { connection, failed } = begin()
+    await connected(connection)
+    const ids = [first]
+    for (let n = 0; n < 3; n++) {
+      const renewed = new Promise<void>((resolve) => connection.on('renewed', resolve))
+      host.renew()
+      await renewed
+      ids.push(await sid())
+      expect(await connection.request('add', 1, n)).toBe(n + 1)
+    }
+    expect(new Set(ids).size).toBe(4)
+    expect([...host.sessions.keys()]).toEqual([ids[3]])
+    host.cut()
+    await until(() => host.entered.length === 2)
+    await connected(connection)
+    expect(host.entered).toEqual([first, ids[3]])
+    expect(failed).toEqual([])
+  })
+
+  test('a ticket is taken beside the cookie it was made for alone', async () => {
+    const host = await signedIn()
+    const { begin, sid, withJar } = await program(host)
+    const first = (await sid())!
+    const { connection, failed } = begin()
+    await connected(connection)
+    await withJar(`${host.url}/login`, { method: 'POST' })
+    const own = await sid()
+    host.renew({ sid: first })
+    await until(() => failed.length === 1)
+    expect(failed).toEqual([['RENEWAL', 'FORBIDDEN']])
+    expect(await sid()).toBe(own)
+    expect(await connection.request('add', 1, 1)).toBe(2)
+  })
+
+  test('that is lost while its cookie is on its way comes back with the new one, and the token that belongs to it', async () => {
+    const [asked, held] = [new Latch(), new Latch()]
+    const host = await signedIn({ before: () => (asked.open(), held.opened) })
+    const { begin, sid } = await program(host)
+    const { connection, failed, closed } = begin()
+    await connected(connection)
+    host.renew()
+    await asked.opened
+    host.cut()
+    await until(() => connection.state === 'connecting')
+    held.open()
+    await until(() => host.entered.length === 2)
+    await connected(connection)
+    expect([host.entered[1], failed, closed]).toEqual([await sid(), [], []])
+  })
+
+  test('that is closed while it signs in comes back as who has signed in, where its credentials wait for that', async () => {
+    const host = await signedIn()
+    const held = new Latch()
+    host.app.post('/slowly', async (_, response) => {
+      host.sessions.clear()
+      host.io.emit('gate:closing', { code: 'REVOKED', message: 'text', id: 'a1', reconnect: 'now' })
+      host.io.disconnectSockets(true)
+      await held.opened
+      host.begin(response, 'bob').sendStatus(204)
+    })
+    const { sid, withJar, begin } = await program(host)
+    let signingIn: Promise<unknown> = Promise.resolve()
+    const { connection, failed, closed } = begin(() => signingIn)
+    await connected(connection)
+    signingIn = withJar(`${host.url}/slowly`, { method: 'POST' })
+    await until(() => connection.state === 'connecting')
+    held.open()
+    await connected(connection)
+    expect([host.entered.at(-1), failed, closed]).toEqual([await sid(), [], []])
+  })
+
+  test('that has signed out is not let in again; after the next sign-in it is', async () => {
+    const host = await signedIn()
+    const { begin, sid, withJar } = await program(host)
+    const { connection, closed } = begin()
+    await connected(connection)
+    await withJar(`${host.url}/logout`, { method: 'POST' })
+    await until(() => connection.state === 'closed')
+    expect(closed).toMatchObject([{ reason: 'refused' }])
+    expect(host.entered).toHaveLength(1)
+    await withJar(`${host.url}/login`, { method: 'POST' })
+    const again = begin()
+    await connected(again.connection)
+    expect(host.entered[1]).toBe(await sid())
+  })
+})
+
 describe('in a browser', () => {
   let browser: Browser | undefined
   afterAll(() => browser?.close())
@@ -358,10 +561,109 @@ describe('in a browser', () => {
     await page.close()
   })
 
+  /** A page of an application with cookie sessions, signed in and connected. */
+  async function open(host: Awaited<ReturnType<typeof signedIn>>, at = host.url) {
+    host.app.get(['/', '/client/:file'], (request, response) => void answer(request.url).then(
+      ([type, body]) => response.type(type).send(body),
+      () => response.sendStatus(404),
+    ))
+    browser ??= await launch()
+    const context = await browser.newContext()
+    closeAfterTest(() => context.close())
+    const page = await context.newPage()
+    await page.goto(at)
+    await page.evaluate(async (server) => {
+      await fetch(`${server}/login`, { method: 'POST', credentials: 'include' })
+      const { connect } = await import('portcullis/client')
+      const connection = connect(server || '/', {
+        credentials: async () => (await (await fetch(`${server}/csrf`, { credentials: 'include' })).json()) as object,
+        minDelayMs: 10,
+        transports: ['websocket'],
+      })
+      const told: string[] = []
+      Object.assign(window, { told, connection })
+      connection.on('renewed', () => told.push('renewed'))
+      connection.on('failed', (error) => told.push(`failed: ${String((error.cause as Error | undefined)?.message)}`))
+      connection.on('closed', ({ reason }) => told.push(`closed: ${reason}`))
+      await connection.request('add', 1, 2)
+    }, at === host.url ? '' : host.url)
+    return {
+      page,
+      told: () => page.evaluate(() => (window as any).told as string[]),
+      sid: async () => (await context.cookies()).find(({ name }) => name === 'sid')!.value,
+    }
+  }
+
+  browserTest('a page with a cookie that no script can read gets a new one, and connects with that', async () => {
+    const host = await signedIn()
+    const { page, told, sid } = await open(host)
+    const first = await sid()
+    for (let n = 1; n <= 3; n++) {
+      host.renew()
+      await page.waitForFunction((count) => (window as any).told.length === count, n)
+    }
+    expect(await told()).toEqual(['renewed', 'renewed', 'renewed'])
+    expect([...host.sessions.keys()]).toEqual([await sid()])
+    expect(host.posts).toHaveLength(3)
+    host.cut()
+    await until(() => host.entered.length === 2)
+    expect(host.entered).toEqual([first, await sid()])
+  })
+
+  browserTest('a page of another origin gets it from the server of its connection, which allows that', async () => {
+    const own = createServer((request, response) => void answer(request.url!, host.url).then(([type, body]) => response.writeHead(200, { 'Content-Type': type }).end(body), () => response.writeHead(404).end()))
+    const at = `http://127.0.0.1:${await listen(own)}`
+    closeAfterTest(() => own.close())
+    const host = await signedIn({ page: at })
+    const { page, told, sid } = await open(host, at)
+    const first = await sid()
+    host.renew()
+    await page.waitForFunction(() => (window as any).told.length === 1)
+    expect(await told()).toEqual(['renewed'])
+    expect([...host.sessions.keys()]).toEqual([await sid()])
+    expect(await sid()).not.toBe(first)
+  })
+
+  browserTest('nobody else gets the ticket: not by the path, and not by a redirect', async () => {
+    let elsewhere = 0
+    const other = createServer((_, response) => {
+      elsewhere++
+      response.writeHead(204, { 'Access-Control-Allow-Origin': '*' }).end()
+    })
+    const port = await listen(other)
+    closeAfterTest(() => other.close())
+    const host = await signedIn({ before: async (_, response) => response.redirect(307, `http://127.0.0.1:${port}/`) })
+    const { page, told, sid } = await open(host)
+    const first = await sid()
+    const paths = [`//127.0.0.1:${port}/`, `http://127.0.0.1:${port}/`, `/\\127.0.0.1:${port}/`, `/\t/127.0.0.1:${port}/`, `\\\\127.0.0.1:${port}`, '/a/../session/renew']
+    for (const path of paths) host.renew({ path })
+    await page.waitForFunction((count) => (window as any).told.length === count, paths.length)
+    expect([elsewhere, host.posts]).toEqual([0, []])
+    host.renew()
+    await page.waitForFunction((count) => (window as any).told.length > count, paths.length)
+    expect((await told()).slice(0, paths.length + 1)).toEqual([...paths.map(() => 'failed: gate:renew has no ticket, or no path of this server.'), 'failed: The server could not be reached.'])
+    expect([elsewhere, await sid()]).toEqual([0, first])
+  })
+
+  browserTest('a page that is left while its cookie is on its way leaves the new one behind', async () => {
+    const [asked, held] = [new Latch(), new Latch()]
+    const host = await signedIn({ before: () => (asked.open(), held.opened) })
+    const { page, sid } = await open(host)
+    const first = await sid()
+    host.renew()
+    await asked.opened
+    await page.goto('about:blank')
+    held.open()
+    await until(() => !host.sessions.has(first))
+    let now = first
+    for (let n = 0; n < 100 && now === first; n++) now = await sid()
+    expect([...host.sessions.keys()]).toEqual([now])
+  })
+
   /** The page, and the sources of the client with their types taken out. */
-  async function answer(url: string): Promise<[type: string, body: string]> {
+  async function answer(url: string, server = ''): Promise<[type: string, body: string]> {
     if (url === '/') {
-      const map = { imports: { 'socket.io-client': '/socket.io/socket.io.esm.min.js', 'portcullis/client': '/client/index.ts' } }
+      const map = { imports: { 'socket.io-client': `${server}/socket.io/socket.io.esm.min.js`, 'portcullis/client': '/client/index.ts' } }
       return ['text/html', `<!doctype html><script type="importmap">${JSON.stringify(map)}</script>`]
     }
     if (!/^\/client\/\w+\.ts$/.test(url)) throw new Error('no such file')

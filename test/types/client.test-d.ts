@@ -2,8 +2,8 @@
 import { guard } from 'portcullis'
 import type { Refusal } from 'portcullis'
 import { jwt } from 'portcullis/adapters/jwt'
-import { connect } from 'portcullis/client'
-import type { ChangedNotice, ClientEvents, ClosingNotice, Connection, DeliveryEvents, ExpiringNotice, GateError, Refreshed, ServerEvents, State } from 'portcullis/client'
+import { connect, ConnectionError } from 'portcullis/client'
+import type { ChangedNotice, ClientEvents, ClosingNotice, Connection, DeliveryEvents, ExpiringNotice, GateError, Refreshed, RenewNotice, ServerEvents, State } from 'portcullis/client'
 import { pinned } from 'portcullis/client/pinning'
 import { contract } from 'portcullis/contract'
 import type { ClientEvents as OfContract } from 'portcullis/contract'
@@ -33,13 +33,14 @@ const credentials = () => ({ token: 'a' })
 check<Equal<ClientEvents<typeof inChat>, ClientEvents<typeof chat>>>()
 check<Equal<ClientEvents<typeof chat>, OfContract<typeof chat>>>()
 check<Equal<DeliveryEvents<typeof inChat>, DeliveryEvents<typeof chat>>>()
-check<Equal<keyof ServerEvents<typeof inChat>, 'message' | 'gate:denied' | 'gate:closing' | 'gate:expiring' | 'gate:changed'>>()
+check<Equal<keyof ServerEvents<typeof inChat>, 'message' | 'gate:denied' | 'gate:closing' | 'gate:expiring' | 'gate:changed' | 'gate:renew'>>()
 check<Equal<keyof ClientEvents<typeof inChat>, 'send' | 'move' | 'ping'>>()
 
 // With the stock client alone.
 declare const stock: Socket<ServerEvents<typeof inChat>, ClientEvents<typeof inChat>>
 stock.emit('send', { text: 'a', at: '2025-01-01' }, (answer) => ('error' in answer ? answer.error.code : answer.id.toFixed()))
 stock.on('gate:closing', ({ code, reconnect, retryAfterMs }: ClosingNotice) => [code, reconnect === 'now', retryAfterMs])
+stock.on('gate:renew', ({ ticket, path, expiresInMs }: RenewNotice) => [ticket + path, expiresInMs.toFixed()])
 stock.on('gate:denied', ({ event, id }: Refusal & { event: string }) => [event, id])
 // @ts-expect-error -- there is no such event of the gate
 stock.on('gate:opening', () => {})
@@ -73,6 +74,8 @@ connection.on('state', (state: State, pause) => [state, pause?.inMs.toFixed(), p
 connection.on('refused', ({ code, retryAfterMs }: GateError) => [code === 'REVOKED', retryAfterMs?.toFixed()])
 connection.on('expiring', ({ expiresAtMs, inMs }: ExpiringNotice) => expiresAtMs - inMs)
 connection.on('changed', ({ cause, lost }: ChangedNotice) => [cause === 'expired', lost.rights.map(({ action }) => action)])
+connection.on('renewed', () => {})
+connection.on('failed', (error, attempt) => [error instanceof ConnectionError && error.code === 'RENEWAL', attempt.toFixed()])
 connection.on('closed', ({ reason, error }) => [reason === 'pin', error?.message])
 // @ts-expect-error -- there is no such event of a connection
 connection.on('open', () => {})
@@ -89,6 +92,9 @@ connect<typeof gate>('https://example.test', { credentials }).socket.emit('anyth
 
 // Options.
 connect('https://example.test', { credentials: async ({ reason, attempt, signal }) => ({ ticket: [reason === 'refused', attempt.toFixed(), signal.aborted] }), transports: ['websocket'], maxAttempts: Infinity })
+connect('https://example.test', { credentials: () => ({}), fetch: (url, init) => fetch(url, init) })
+// @ts-expect-error -- no fetch
+connect('https://example.test', { credentials, fetch: 'fetch' })
 // @ts-expect-error -- no credentials
 connect('https://example.test', {})
 // @ts-expect-error -- a token is no payload
