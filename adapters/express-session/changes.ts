@@ -23,6 +23,13 @@ export interface Move {
 /** How long an application may take to save a session that it has asked a new id for, where the end of its request cannot be seen. */
 const MOVING_MS = 10_000
 
+/** What a session is to hold under a new id. */
+export interface Staged {
+  readonly staged: SessionData
+  /** What it held when that was made of it. */
+  readonly from: SessionData
+}
+
 /** What becomes of a session when the application, or a handler of a socket, changes it. */
 export class Changes {
   readonly #engine: Engine
@@ -92,7 +99,7 @@ export class Changes {
   }
 
   /** A handler changes the session of its peer. @returns `moving` where it is about to get another id; `staged` where it signs somebody in, which waits for a new one @throws Denied `REVOKED` where it is no more */
-  async update(id: string, lineage: string, change: (data: any) => unknown): Promise<SessionEntry | 'moving' | { readonly staged: SessionData }> {
+  async update(id: string, lineage: string, change: (data: any) => unknown): Promise<SessionEntry | 'moving' | Staged> {
     return this.#engine.locks.hold(lineage, async () => {
       const now = await this.#engine.current(id, lineage)
       if (now === 'moving') return now
@@ -104,7 +111,7 @@ export class Changes {
       if (typeof data !== 'object' || data === null || Array.isArray(data)) throw new TypeError('session.update: the function changes the data it is given, or returns an object in its place.')
       const { cookie: _cookie, ...plain } = JSON.parse(JSON.stringify(data)) as SessionData
       const meaning = changeBetween(this.#engine.speakerOf(now), this.#engine.speakerOf({ data: plain }))
-      if (meaning === 'signed in' || meaning === 'another user') return { staged: plain }
+      if (meaning === 'signed in' || meaning === 'another user') return { staged: plain, from: now.data }
       const written = await this.#replace(now, { ...plain, cookie: now.stored.cookie })
       if (written === undefined) throw new Denied('REVOKED', undefined, 'the session is gone')
       return written

@@ -57,6 +57,8 @@ export interface Origin {
   readonly speaker: Speaker | undefined
   /** Set where it has signed somebody in: it goes on under an id that nobody has had. */
   readonly next?: { readonly id: string; readonly move: Move }
+  /** Whether that could not be kept. */
+  readonly refused?: boolean
 }
 
 export interface Opened {

@@ -3,6 +3,7 @@ import { Denied } from '../../lib/errors.ts'
 import { Call } from '../../lib/presence.ts'
 import type { Presence } from '../../lib/presence.ts'
 import type { ClientOf } from './directory-records.ts'
+import type { Staged } from './changes.ts'
 import type { Ending, Engine } from './engine.ts'
 import type { RenewalTicket, Rotation } from './rotation.ts'
 import type { SessionData, SessionEntry } from './record.ts'
@@ -300,8 +301,8 @@ export class Lineage {
   }
 
   /** A ticket for a new id, to be brought over HTTP by a page that has the cookie. */
-  ticket(data?: SessionData): Promise<RenewalTicket> {
-    return this.#care.rotation.ticketFor(this.#entry.id, this.id, data)
+  ticket(staged?: Staged): Promise<RenewalTicket> {
+    return this.#care.rotation.ticketFor(this.#entry.id, this.id, staged)
   }
 
   /** Calls `fn` when it goes on under another id. @returns how to stop waiting */
@@ -349,9 +350,9 @@ export class Lineage {
     this.offer(bound.presence).catch((error: unknown) => this.#care.engine.fault(error))
   }
 
-  /** Lets one page renew the id. @param data what the session is to hold under the new one */
-  async offer(presence: Presence, data?: SessionData): Promise<boolean> {
-    const { ticket, expiresInMs } = await this.ticket(data)
+  /** Lets one page renew the id. @param staged what the session is to hold under the new one */
+  async offer(presence: Presence, staged?: Staged): Promise<boolean> {
+    const { ticket, expiresInMs } = await this.ticket(staged)
     return presence.tell('gate:renew', { ticket, path: this.#care.renewPath, expiresInMs })
   }
 

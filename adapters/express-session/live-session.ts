@@ -1,6 +1,6 @@
 import { Denied } from '../../lib/errors.ts'
 import type { Presence } from '../../lib/presence.ts'
-import type { Changes } from './changes.ts'
+import type { Changes, Staged } from './changes.ts'
 import { endedBy } from './lineage.ts'
 import type { Lineage } from './lineage.ts'
 import type { SessionData } from './record.ts'
@@ -95,7 +95,7 @@ export class PeerSession implements LiveSession {
           if (lineage.ended !== undefined) throw endedBy(lineage.ended)
         } else if ('staged' in done) {
           // Whoever signs in gets an id that nobody has had, and only this page is told how.
-          await this.#renewed(done.staged)
+          await this.#renewed(done)
           return done.staged
         } else return lineage.data
       }
@@ -111,7 +111,7 @@ export class PeerSession implements LiveSession {
   }
 
   /** Waits until the page has brought its ticket, by which the session has moved or, where that signs somebody in, has made room for another one. */
-  async #renewed(data: SessionData | undefined): Promise<void> {
+  async #renewed(staged: Staged | undefined): Promise<void> {
     const lineage = this.#lineage
     const presence = this.#presence
     if (lineage.ended !== undefined) throw endedBy(lineage.ended)
@@ -125,7 +125,7 @@ export class PeerSession implements LiveSession {
           stopWaiting()
           deadline.cancel()
         }
-        lineage.offer(presence, data).then((told) => (told ? undefined : this.#whyGone().then(reject, reject)), reject)
+        lineage.offer(presence, staged).then((told) => (told ? undefined : this.#whyGone().then(reject, reject)), reject)
       })
     } finally {
       stop()

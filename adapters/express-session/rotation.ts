@@ -1,10 +1,10 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { Denied } from '../../lib/errors.ts'
 import { KNOWN_MS } from './engine.ts'
-import type { Changes } from './changes.ts'
+import type { Changes, Staged } from './changes.ts'
 import type { Engine, Origin } from './engine.ts'
-import { digest, entryOf, forwarding, marked } from './record.ts'
-import type { Mark, SessionData, SessionEntry } from './record.ts'
+import { baseOf, digest, entryOf, forwarding, marked, merged } from './record.ts'
+import type { Mark, SessionEntry } from './record.ts'
 import { signedValue, withCookie } from './signed-cookie.ts'
 import type { Secret } from './signed-cookie.ts'
 import type { LiveSessionObject, SessionRequest } from './store.ts'
@@ -38,13 +38,13 @@ export class Rotation {
     return rotateEveryMs === undefined ? Infinity : sinceMs + rotateEveryMs
   }
 
-  /** A ticket that is good for one new id, together with the cookie there is now. @param data what the session is to hold then, where that signs somebody in */
-  async ticketFor(id: string, lineage: string, data?: SessionData): Promise<RenewalTicket> {
+  /** A ticket that is good for one new id, together with the cookie there is now. @param staged what the session is to hold then, where that signs somebody in */
+  async ticketFor(id: string, lineage: string, staged?: Staged): Promise<RenewalTicket> {
     const { shared, options } = this.#engine
     if (shared === undefined) throw new Denied('UNAVAILABLE', undefined, 'sessions: no store of a gate')
     const ticket = randomBytes(32).toString('base64url')
     try {
-      await shared.set(ticketKey(ticket), JSON.stringify({ lineage, id: digest(id), data }), options.graceMs)
+      await shared.set(ticketKey(ticket), JSON.stringify({ lineage, id: digest(id), ...staged }), options.graceMs)
     } catch (error) {
       throw new Denied('UNAVAILABLE', undefined, error)
     }
@@ -59,9 +59,9 @@ export class Rotation {
     // Spent first, whatever else is wrong with its use.
     const taken = await shared.take(ticketKey(ticket))
     if (taken === undefined || origin === undefined || origin.inGrace) return false
-    const { lineage, id, data } = JSON.parse(taken) as { readonly lineage?: unknown; readonly id?: unknown; readonly data?: SessionData }
+    const { lineage, id, staged, from } = JSON.parse(taken) as { readonly lineage?: unknown; readonly id?: unknown } & Partial<Staged>
     if (lineage !== origin.mark.lineage || id !== digest(origin.target)) return false
-    return data === undefined ? this.rotate(request) : this.#cut(request, request.session!, origin, data)
+    return staged === undefined || from === undefined ? this.rotate(request) : this.#cut(request, request.session!, origin, { staged, from })
   }
 
   /** Gives the session of a request a new id. The response sets the cookie, as for any session whose id has changed. @returns false where another request was faster */
@@ -102,9 +102,11 @@ export class Rotation {
   }
 
   /** Others may know the id: who has this request goes on in a session of its own, and nobody else. */
-  #cut(request: SessionRequest, old: LiveSessionObject, { target, mark, speaker }: Origin, data?: SessionData): boolean {
+  #cut(request: SessionRequest, old: LiveSessionObject, { target, mark, speaker }: Origin, change?: Staged): boolean {
     this.#engine.options.store.generate!(request)
-    adopt(request.session!, data === undefined ? old : { ...data, cookie: old.cookie })
+    const { cookie, ...data } = old
+    // What pages have changed meanwhile stays changed.
+    adopt(request.session!, { ...(change === undefined ? data : merged(baseOf(change.from), data, change.staged)), cookie })
     this.#engine.noteReplaced(target)
     this.#changes.expect(request, { from: target, mark, before: speaker, settled: false, cut: true })
     this.#renameCookie(request, request.sessionID!)

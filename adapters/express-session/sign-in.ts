@@ -9,7 +9,7 @@ import type { LiveSessionObject, SessionRequest, StoredSession } from './store.t
 export function renameForSignIn(engine: Engine, session: StoredSession): void {
   const origin = engine.originOf(session)
   const { req: request } = session as { readonly req?: SessionRequest }
-  if (origin === undefined || origin.next !== undefined || request === undefined || request.session !== session || request.res?.headersSent !== false) return
+  if (origin === undefined || origin.next !== undefined || origin.refused === true || request === undefined || request.session !== session || request.res?.headersSent !== false) return
   const { cookie: _cookie, ...data } = session
   const change = changeBetween(origin.speaker, engine.speakerOf({ data }))
   if (change !== 'signed in' && change !== 'another user') return
@@ -36,7 +36,7 @@ export function renameForSignIn(engine: Engine, session: StoredSession): void {
 export function takeBack(engine: Engine, session: StoredSession): void {
   const { req: request } = session as { readonly req?: SessionRequest }
   const { next, ...origin } = engine.originOf(session)!
-  engine.setOrigin(session, origin)
+  engine.setOrigin(session, { ...origin, refused: true })
   if (request !== undefined && request.sessionID === next?.id && request.res?.headersSent === false) request.sessionID = origin.target
 }
 

@@ -1,7 +1,8 @@
 import { describe, expect, test } from '@jest/globals'
 import { EventEmitter } from 'node:events'
+import { inspect } from 'node:util'
 import session from 'express-session'
-import { Backing } from '../../../adapters/express-session/backing.ts'
+import { Backing, SessionStoreError } from '../../../adapters/express-session/backing.ts'
 import { forwarding } from '../../../adapters/express-session/record.ts'
 import type { SessionStore } from '../../../adapters/express-session/store.ts'
 import { testClock } from '../../../lib/testing.ts'
@@ -77,12 +78,14 @@ describe.each(['get', 'set', 'destroy'] as const)('%s', (operation) => {
     ['answers with an error', (done) => done(new Error('down')), 'down'],
     ['throws', () => { throw new Error('down') }, 'down'],
     ['rejects in place of an answer', () => Promise.reject(new Error('down')), 'down'],
-    ['says what is no error', (done) => done('down'), 'the session store has failed'],
-    ['says false in place of an error', (done) => done(false), 'the session store has failed'],
+    ['says what is no error', (done) => done('down'), 'down'],
+    ['says false in place of an error', (done) => done(false), 'false'],
     ['says first that it failed', (done) => (done(new Error('first')), done(null, stored)), 'first'],
   ])('fails where the store %s', async (_how, answer, message) => {
     const { backing: to } = backing(answer)
-    expect((await failure(run(to))).message).toBe(message)
+    const error = await failure(run(to))
+    expect(error).toBeInstanceOf(SessionStoreError)
+    expect(error.message).toBe(`the session store has failed: ${message}`)
   })
 
   test('fails when its time is over, also where an answer comes after that', async () => {
@@ -92,7 +95,7 @@ describe.each(['get', 'set', 'destroy'] as const)('%s', (operation) => {
     clock.advance(1_999)
     const early = await Promise.race([failed, settled().then(() => 'waits')])
     clock.advance(1)
-    expect([early, (await failed).message]).toEqual(['waits', 'the session store has not answered in time'])
+    expect([early, (await failed).message]).toEqual(['waits', 'the session store has failed: it has not answered in time'])
     done?.(null, stored)
     await settled()
   })
@@ -100,19 +103,36 @@ describe.each(['get', 'set', 'destroy'] as const)('%s', (operation) => {
   test('leaves no timer behind where the store answers', async () => {
     const { backing: to, clock, store } = backing((done) => done(null, stored))
     await run(to)
-    clock.advance(2_000)
+    clock.advance(1_999)
+    await run(to)
+    clock.advance(1)
     expect(clock.pending).toBe(0)
-    expect(store.asked.length).toBe(1)
+    expect(store.asked.length).toBe(2)
   })
 
   test('asks nobody while the store says that it is disconnected, as express-session does', async () => {
     const { backing: to, store } = backing((done) => done(null, stored))
     store.emit('disconnect')
-    expect((await failure(run(to))).message).toBe('the session store is disconnected')
+    expect((await failure(run(to))).message).toBe('the session store has failed: it is disconnected')
     expect(store.asked).toEqual([])
     store.emit('connect')
     await run(to)
     expect(store.asked.length).toBe(1)
+  })
+})
+
+describe('what a store says of a failure', () => {
+  test('is told without the session id, however it is written', async () => {
+    const id = 's:id/with+signs==of-some-length'
+    const own = Object.assign(new Error(`GET sess:${id} and ${encodeURIComponent(id)} of ${id}: no such key`), { code: 'ECONNRESET' })
+    const error = (await failure(backing((done) => done(own)).backing.get(id))) as SessionStoreError
+    expect([error.message, error.code]).toEqual(['the session store has failed: GET sess:*** and *** of ***: no such key', 'ECONNRESET'])
+    for (const text of [inspect(error, { depth: 9, showHidden: true }), error.stack!, JSON.stringify(error)]) expect(text).not.toContain(id)
+    expect(SessionStoreError.originalOf(error)).toBe(own)
+  })
+
+  test.each([[7, '7'], ['text', 'text'], [{}, '[object Object]'], [{ message: 5 }, '5']])('is told whatever it is (%p)', async (thrown, text) => {
+    expect((await failure(backing((done) => done(thrown)).backing.get(ID))).message).toBe(`the session store has failed: ${text}`)
   })
 })
 
@@ -162,6 +182,6 @@ describe('to prolong an entry', () => {
   })
   test('fails where the store does', async () => {
     const store = Object.assign(new Told((done) => done()), { touch: (_id: string, _session: unknown, done: Callback) => done(new Error('down')) })
-    expect((await failure(new Backing(store, testClock(), 2_000).touch(ID, stored))).message).toBe('down')
+    expect((await failure(new Backing(store, testClock(), 2_000).touch(ID, stored))).message).toBe('the session store has failed: down')
   })
 })

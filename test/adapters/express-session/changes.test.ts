@@ -1,7 +1,10 @@
+import { inspect } from 'node:util'
 import { describe, expect, test } from '@jest/globals'
+import { PeerSession } from '../../../adapters/express-session/live-session.ts'
 import { lineageOf } from '../../../adapters/express-session/record.ts'
 import { memoryStore } from '../../../adapters/memory.ts'
 import { Denied } from '../../../lib/errors.ts'
+import { keyOf } from '../../../lib/revocation.ts'
 import { Latch } from '../../support/server.ts'
 import { failure, rig, settled } from './rig.ts'
 
@@ -77,7 +80,6 @@ describe('a session that is saved', () => {
     const page = await begin({ user: 'alice' })
     const slow = (await load(page.sessionID!))!
     // The other node has noted it, and is about to take the entry away.
-    const { keyOf } = await import('../../../lib/revocation.ts')
     await shared.set(keyOf({ kind: 'session', id: lineageOf(page.sessionID!), issuer: undefined }, undefined)!, 'x', 60_000)
     slow.session!['late'] = true
     await save(slow)
@@ -122,15 +124,114 @@ describe('who signs in', () => {
     expect((await engine.directory.list(alice, engine.isAlive)).length).toBe(1)
   })
 
-  test('under the id that a visitor had is to have another one soon, and that is noted', async () => {
-    const { begin, save, engine, store, rotation, lineage, bind } = rig()
-    const page = await begin({ n: 1 })
-    const peer = bind(await lineage(page.sessionID!))
-    expect(engine.careless).toBe(false)
+  test('in the session that a visitor had goes on under an id that nobody has had, as another session', async () => {
+    for (const before of [{ n: 1 }, { n: 1, user: 'bob' }]) {
+      const { begin, save, engine, store, lineage, bind, load } = rig()
+      const page = await begin(before)
+      const planted = page.sessionID!
+      const visitor = await lineage(planted)
+      const peer = bind(visitor)
+      const { session } = page
+      page.session!['user'] = 'alice'
+      await save(page)
+      expect([page.sessionID === planted, page.session === session, engine.careless]).toEqual([false, true, false])
+      expect(Object.keys(store.entries)).toEqual([page.sessionID])
+      expect(store.entry(page.sessionID!)).toMatchObject({ n: 1, user: 'alice', __portcullis: { lineage: lineageOf(page.sessionID!) } })
+      expect(peer.closed).toMatchObject([{ details: { reason: 'user' in before ? 'another user' : 'signed in' }, reconnect: 'now' }])
+      expect(await load(planted)).toBeUndefined()
+      // What the same request saves later goes there, too.
+      page.session!['later'] = 1
+      await save(page)
+      expect(store.entry(page.sessionID!)).toMatchObject({ later: 1, user: 'alice' })
+      expect((await engine.directory.list(alice, engine.isAlive)).length).toBe(1)
+    }
+  })
+
+  test('keeps what others have changed in the session of the visitor meanwhile', async () => {
+    const { begin, save, load, store } = rig()
+    const { sessionID } = await begin({ cart: [] })
+    const [page, other] = [(await load(sessionID!))!, (await load(sessionID!))!]
+    other.session!['cart'] = [1]
+    await save(other)
     page.session!['user'] = 'alice'
     await save(page)
-    expect([engine.careless, store.entry(page.sessionID!).__portcullis.sinceMs, rotation.isDue(store.entry(page.sessionID!).__portcullis)]).toEqual([true, 0, true])
+    expect(store.entry(page.sessionID!)).toMatchObject({ cart: [1], user: 'alice' })
+  })
+
+  test.each<[string, object]>([
+    ['whose response is on its way already', { res: { headersSent: true } }],
+    ['that is not the session of its request any more', { session: {} }],
+  ])('in a session %s keeps the id for now: it is noted, and each who has it goes on in a session of its own', async (_which, more) => {
+    const { begin, save, engine, store, rotation, lineage, bind, load } = rig()
+    const page = await begin({ n: 1 })
+    const planted = page.sessionID!
+    const own = page.session
+    const peer = bind(await lineage(planted))
+    Object.assign(page, more)
+    own!['user'] = 'alice'
+    await save({ sessionID: planted, session: own } as never)
+    expect([engine.careless, store.entry(planted).__portcullis.replace, rotation.isDue(store.entry(planted).__portcullis)]).toEqual([true, 'cut', true])
     expect(peer.closed).toMatchObject([{ details: { reason: 'signed in' } }])
+    const next = (await load(planted))!
+    expect(await rotation.rotate(next)).toBe(true)
+    await save(next)
+    expect([Object.keys(store.entries), store.entry(next.sessionID!).__portcullis.lineage]).toEqual([[next.sessionID], lineageOf(next.sessionID!)])
+  })
+
+  const byEvent = async () => {
+    const own = rig()
+    const page = await own.begin({ n: 1 })
+    const planted = page.sessionID!
+    const lineage = await own.lineage(planted)
+    const peer = own.bind(lineage)
+    const session = own.keeper.session(lineage)
+    PeerSession.enter(session, peer.presence)
+    const updating = session.update((data: any) => void (data.user = 'alice'))
+    await settled()
+    return { ...own, page, planted, peer, updating }
+  }
+
+  test('by an event, too, goes on under an id that nobody has had, for which that page alone has the ticket', async () => {
+    const { store, planted, peer, updating, rotation, load, save } = await byEvent()
+    expect([Object.keys(store.entries), store.entry(planted)]).toEqual([[planted], expect.not.objectContaining({ user: 'alice' })])
+    const request = (await load(planted))!
+    expect(await rotation.redeem(peer.told[0]!.data.ticket, request)).toBe(true)
+    await save(request)
+    expect(await updating).toEqual({ n: 1, user: 'alice' })
+    expect(Object.keys(store.entries)).toEqual([request.sessionID])
+    expect(store.entry(request.sessionID!)).toMatchObject({ n: 1, user: 'alice', __portcullis: { lineage: lineageOf(request.sessionID!) } })
+    expect(peer.closed).toMatchObject([{ details: { reason: 'signed in' }, reconnect: 'now' }])
+  })
+
+  test('by an event, too, keeps what a page has changed meanwhile', async () => {
+    const { store, planted, peer, updating, rotation, load, save } = await byEvent()
+    const other = (await load(planted))!
+    other.session!['cart'] = [1]
+    await save(other)
+    const request = (await load(planted))!
+    await rotation.redeem(peer.told[0]!.data.ticket, request)
+    await save(request)
+    await updating
+    expect(store.entry(request.sessionID!)).toMatchObject({ user: 'alice', cart: [1] })
+  })
+
+  test('by an event whose page does not bring the ticket has not signed in', async () => {
+    const { store, planted, updating, clock, peer } = await byEvent()
+    const failed = failure(updating)
+    clock.advance(10_000)
+    expect((await failed).code).toBe('DEADLINE_EXCEEDED')
+    expect([Object.keys(store.entries), peer.closed]).toEqual([[planted], []])
+    expect(store.entry(planted)).not.toHaveProperty('user')
+  })
+
+  test('with other rights is to have another id soon, and that is not noted as careless', async () => {
+    const userOf = (data: any): any => data.user && { subject: data.user, claims: { role: data.role } }
+    const { begin, save, engine, store, rotation } = rig({ userOf })
+    const page = await begin({ user: 'alice', role: 'user' })
+    page.session!['role'] = 'admin'
+    await save(page)
+    const mark = store.entry(page.sessionID!).__portcullis
+    expect([engine.careless, mark.replace, rotation.isDue(mark)]).toEqual([false, 'soon', true])
   })
 
   test('as another one leaves the list of the first, and is in that of the second', async () => {
@@ -159,14 +260,66 @@ describe('who signs in', () => {
     const { begin, save, store } = rig({ concurrent: { limit: 1, full: 'refuse' } })
     const first = await begin({ user: 'alice' })
     const visitor = await begin({ n: 1 })
+    const id = visitor.sessionID!
     visitor.session!['user'] = 'alice'
     expect((await failure(save(visitor))).status).toBe(429)
-    expect(store.entry(visitor.sessionID!)).not.toHaveProperty('user')
+    expect(Object.keys(store.entries).length).toBe(2)
+    expect(store.entry(id)).not.toHaveProperty('user')
     expect(store.entry(first.sessionID!)).toHaveProperty('user', 'alice')
     // Whoever has a place keeps it, whatever is saved.
     first.session!['theme'] = 'dark'
     await save(first)
     expect(store.entry(first.sessionID!)).toHaveProperty('theme', 'dark')
+  })
+
+  test('and was pushed out while that was being saved, does so no more when it is saved again', async () => {
+    const { request, save, begin, engine, store } = rig({ concurrent: { limit: 1, full: 'end-oldest' } })
+    const first = request()
+    ;(store as any).generate(first)
+    first.session!['user'] = 'alice'
+    const { set } = engine.backing
+    let second: string | undefined
+    engine.backing.set = async (...entry) => {
+      engine.backing.set = set
+      await set.apply(engine.backing, entry)
+      second = (await begin({ user: 'alice' })).sessionID
+    }
+    await save(first)
+    expect(Object.keys(store.entries)).toEqual([second])
+    // The response of the first one ends only now, and saves once more.
+    await save(first)
+    expect(Object.keys(store.entries)).toEqual([second])
+    expect((await engine.directory.list(alice, engine.isAlive)).map(({ id }) => id)).toEqual([lineageOf(second!)])
+  })
+
+  test('and could not be kept has no place in the list', async () => {
+    const { begin, engine } = rig({ concurrent: { limit: 1, full: 'refuse' } })
+    const { set } = engine.backing
+    engine.backing.set = () => Promise.reject(new Error('down'))
+    expect((await failure(begin({ user: 'alice' }))).message).toBe('down')
+    engine.backing.set = set
+    await begin({ user: 'alice' })
+  })
+
+  test('again, with another id and other rights, does not count twice', async () => {
+    const userOf = (data: any): any => data.user && { subject: data.user, claims: { role: data.role } }
+    const { begin, save, regenerate, engine } = rig({ userOf, concurrent: { limit: 1, full: 'refuse' } })
+    const page = await begin({ user: 'alice', role: 'user' })
+    await regenerate(page)
+    Object.assign(page.session!, { user: 'alice', role: 'admin' })
+    await save(page)
+    expect((await engine.directory.list(alice, engine.isAlive)).map(({ id }) => id)).toEqual([lineageOf(page.sessionID!)])
+  })
+
+  test('is let in where that cannot be written down, and nobody has said how many there may be', async () => {
+    for (const concurrent of [undefined, { limit: 1, full: 'refuse' }] as const) {
+      const { begin, shared, faults } = rig({ concurrent })
+      shared.enlist = () => Promise.reject(new Error('down'))
+      const beginning = begin({ user: 'alice' })
+      if (concurrent === undefined) await beginning
+      else expect((await failure(beginning)).status).toBe(503)
+      expect(faults.length).toBe(concurrent === undefined ? 1 : 0)
+    }
   })
 
   test('and was pushed out before that was saved again does not push out another one in its turn', async () => {
@@ -261,7 +414,7 @@ describe('update', () => {
 
   test.each(['get', 'set'] as const)('is refused as UNAVAILABLE where the store fails to %s', async (operation) => {
     const { session, store, engine } = await setUp()
-    engine.backing[operation] = () => Promise.reject(new Error('down'))
+    Object.assign(engine.backing, { [operation]: () => Promise.reject(new Error('down')) })
     const error = (await failure(session.update(() => {}))) as Denied
     expect(error).toBeInstanceOf(Denied)
     expect(error.code).toBe('UNAVAILABLE')
@@ -306,7 +459,6 @@ describe('a session as its peer has it', () => {
 
   test('says nothing of its id', async () => {
     const { session, page } = await setUp()
-    const { inspect } = await import('node:util')
     expect(session.id).toBe(lineageOf(page.sessionID!))
     for (const text of [JSON.stringify(session), inspect(session, { depth: 9, showHidden: true }), JSON.stringify(Object.entries(session))]) expect(text).not.toContain(page.sessionID)
     expect(JSON.stringify(session)).toBe(JSON.stringify({ id: session.id }))
@@ -325,7 +477,6 @@ describe('a session as its peer has it', () => {
     const { session, own, bind, clock } = await setUp()
     expect((await failure(session.regenerate())).code).toBe('UNAVAILABLE')
     const peer = bind(own)
-    const { PeerSession } = await import('../../../adapters/express-session/live-session.ts')
     PeerSession.enter(session, peer.presence)
     const waiting = failure(session.regenerate())
     await settled()
@@ -341,23 +492,22 @@ describe('a session as its peer has it', () => {
   })
 
   test('has another id when its page has brought the ticket', async () => {
-    const { session, own, bind, rotation, page } = await setUp()
+    const { session, own, bind, rotation, page, clock } = await setUp()
     const peer = bind(own)
-    const { PeerSession } = await import('../../../adapters/express-session/live-session.ts')
     PeerSession.enter(session, peer.presence)
     let done = false
+    const timers = clock.pending
     const waiting = session.regenerate().then(() => (done = true))
     await settled()
     expect(done).toBe(false)
     expect(await rotation.redeem(peer.told[0]!.data.ticket, page)).toBe(true)
     await waiting
-    expect(own.currentId).toBe(page.sessionID)
+    expect([own.currentId, clock.pending]).toEqual([page.sessionID, timers])
   })
 
   test('says why its peer cannot be told', async () => {
     const { session, own, bind, store, page } = await setUp()
     const peer = bind(own)
-    const { PeerSession } = await import('../../../adapters/express-session/live-session.ts')
     PeerSession.enter(session, peer.presence)
     peer.hears = false
     expect((await failure(session.regenerate())).code).toBe('UNAVAILABLE')

@@ -4,16 +4,16 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import session from 'express-session'
 import { sessionHandler } from '../../../adapters/express-session/handler.ts'
 import type { SessionRequest } from '../../../adapters/express-session/store.ts'
-import { closeAfterTest, listen } from '../../support/server.ts'
+import { closeAfterTest, listen, until } from '../../support/server.ts'
 import { unsign } from '../../support/session-cookies.ts'
 import { rig, SECRET, settled } from './rig.ts'
 
 type Page = (request: SessionRequest, response: ServerResponse) => unknown
 
 /** An application of Node alone, without Express: `page` answers each request. */
-async function application({ page = (_request, response) => response.end('ok'), terms = {}, before, renewPath = '/session/renew' }: { page?: Page; terms?: Parameters<typeof rig>[0]; before?: (request: any) => void; renewPath?: string } = {}) {
+async function application({ page = (_request, response) => response.end('ok'), terms = {}, before, renewPath = '/session/renew', settings = {} }: { page?: Page; terms?: Parameters<typeof rig>[0]; before?: (request: any) => void; renewPath?: string; settings?: object } = {}) {
   const own = rig({ graceMs: 10_000, ...terms })
-  const middleware = session({ store: own.store, secret: SECRET, name: 'sid', resave: false, saveUninitialized: false })
+  const middleware = session({ store: own.store, secret: SECRET, name: 'sid', resave: false, saveUninitialized: false, ...settings })
   const handler = sessionHandler(own.engine, own.rotation, middleware, renewPath)
   const asked: string[] = []
   const http = createServer((request: IncomingMessage, response) => {
@@ -25,7 +25,7 @@ async function application({ page = (_request, response) => response.end('ok'), 
         response.end(String(error))
         return
       }
-      void page(request as SessionRequest, response)
+      void page(request, response)
     })
   })
   const port = await listen(http)
@@ -102,11 +102,59 @@ describe('a page', () => {
     const own = rig()
     const middleware = session({ store: own.store, secret: SECRET, name: 'sid', resave: false, saveUninitialized: false })
     const handler = sessionHandler(own.engine, own.rotation, middleware, '/session/renew')
-    const http = createServer((request, response) => middleware(request as never, response as never, () => handler(request, response, () => counting(request as never, response))))
+    const http = createServer((request, response) => middleware(request as never, response as never, () => handler(request, response, () => counting(request, response))))
     const port = await listen(http)
     closeAfterTest(() => http.close())
     const response = await fetch(`http://127.0.0.1:${port}/`)
     expect([await response.text(), response.headers.getSetCookie().length]).toEqual(['1', 1])
+  })
+})
+
+describe('an answer to a request that came with an id which has been replaced', () => {
+  test.each<[string, object, object]>([
+    ['rolls', { rolling: true }, {}],
+    ['has an age', { cookie: { maxAge: 3_600_000 } }, { cookie: { maxAge: 3_600_000 } }],
+  ])('brings that back to no browser, where the cookie %s', async (_how, settings, terms) => {
+    const { ask, clock, cookie, put } = await application({ page: counting, terms: { rotateEveryMs: 60_000, ...terms }, settings })
+    await ask('/')
+    expect((await ask('/')).set).toMatch(/^sid=/)
+    const old = cookie()
+    clock.advance(60_000)
+    expect((await ask('/')).set).toMatch(/^sid=/)
+    const next = cookie()
+    put(old)
+    // What it has changed is kept all the same.
+    expect(await ask('/')).toMatchObject({ status: 200, text: '4', set: undefined })
+    expect(cookie()).toBe(old)
+    put(next)
+    expect(await ask('/')).toMatchObject({ text: '5', set: expect.stringMatching(/^sid=/) })
+  })
+
+  test('is one also where the request had been read before', async () => {
+    let go = (): void => {}
+    let first = true
+    const slow: Page = async (request, response) => {
+      if (request.url === '/slow' && first) {
+        first = false
+        await new Promise<void>((resolve) => (go = resolve))
+      }
+      counting(request, response)
+    }
+    const { ask, clock, cookie, put } = await application({ page: slow, terms: { rotateEveryMs: 60_000 }, settings: { rolling: true } })
+    await ask('/')
+    const old = cookie()
+    const waiting = ask('/slow')
+    await until(() => !first)
+    clock.advance(60_000)
+    await ask('/')
+    expect(cookie()).not.toBe(old)
+    const next = cookie()
+    go()
+    expect((await waiting).set).toBeUndefined()
+    expect(cookie()).toBe(next)
+    put(next)
+    // Both have made 2 of 1: the same field, changed by both.
+    expect((await ask('/')).text).toBe('3')
   })
 })
 
@@ -143,18 +191,37 @@ describe('a page that puts a user into the session a visitor had', () => {
     expect(id()).toBe(first)
   })
 
-  test('is answered all the same where that cannot be had, and it is reported', async () => {
-    const { ask, engine, faults, clock } = await application({ page: careless })
-    await ask('/')
-    const { destroy } = engine.backing
-    engine.backing.destroy = () => {
-      engine.backing.destroy = destroy
-      return Promise.reject(new Error('down'))
+  test('is answered with it also where the page has begun to answer before the session is saved', async () => {
+    const early: Page = (request, response) => {
+      if (request.url === '/login') request.session!['user'] = 'alice'
+      else request.session!['visits'] = 1
+      response.writeHead(200, { 'content-type': 'text/plain' })
+      response.write('begun, ')
+      response.end('done')
     }
-    expect(await ask('/login')).toMatchObject({ status: 200, text: 'done' })
-    expect(faults.map(String)).toContain('Error: down')
-    clock.advance(20_000)
-    await settled()
+    const { ask, id, store } = await application({ page: early })
+    await ask('/')
+    const planted = id()
+    expect(await ask('/login')).toMatchObject({ text: 'begun, done', set: expect.stringMatching(/^sid=/) })
+    expect([Object.keys(store.entries), id() === planted]).toEqual([[id()], false])
+  })
+
+  test('fails where that session cannot be kept, and what was there stays', async () => {
+    const { ask, engine, id, store } = await application({ page: async ({ session: own, url }, response) => {
+      if (url === '/login') own!['user'] = 'alice'
+      else own!['visits'] = 1
+      own!.save((error) => {
+        response.statusCode = error === undefined || error === null ? 200 : 500
+        response.end(String(error))
+      })
+    } })
+    await ask('/')
+    const before = id()
+    const { set } = engine.backing
+    engine.backing.set = () => Promise.reject(new Error('down'))
+    expect(await ask('/login')).toMatchObject({ status: 500, text: 'Error: down' })
+    engine.backing.set = set
+    expect(store.entry(before)).not.toHaveProperty('user')
   })
 })
 

@@ -4,7 +4,6 @@ import type { SessionEntry } from '../../../adapters/express-session/record.ts'
 import { Denied } from '../../../lib/errors.ts'
 import { memoryStore } from '../../../adapters/memory.ts'
 import { CLIENT, CountedStore, failure, rig, settled } from './rig.ts'
-import type { Rig } from './rig.ts'
 
 /** A session of alice with one peer, just read. */
 async function withPeer({ endsInMs, ...terms }: Parameters<typeof rig>[0] & { readonly endsInMs?: number } = {}, data: object = { user: 'alice' }) {
@@ -47,8 +46,7 @@ describe('an event of a peer', () => {
   test('shares one question with all that come meanwhile', async () => {
     const { clock, store, lineage } = await withPeer()
     clock.advance(5_000)
-    const events = Array.from({ length: 100 }, () => lineage.ready(clock.now()))
-    expect(events.every((each) => each instanceof Promise)).toBe(true)
+    const events = Array.from({ length: 100 }, async () => lineage.ready(clock.now()))
     await Promise.all(events)
     expect(store.asked.length).toBe(1)
   })
@@ -66,7 +64,8 @@ describe('an event of a peer', () => {
     clock.advance(1)
     // What the store still has is not over: it has been prolonged there.
     await lineage.ready(clock.now())
-    expect(store.count('get')).toBeGreaterThan(0)
+    expect(store.count('get')).toBe(1)
+    expect(lineage.ready(clock.now())).toBeUndefined()
   })
 
   test('finds out that the entry is gone, and is refused with all of its kind', async () => {
@@ -256,7 +255,7 @@ describe('on an idle socket', () => {
 })
 
 describe('what a change does to the peers', () => {
-  const changed = async (own: Rig & { readonly id: string; readonly lineage: { readonly ready: (now: number) => unknown } }, change: (entry: any) => void): Promise<void> => {
+  const changed = async (own: Awaited<ReturnType<typeof withPeer>>, change: (entry: any) => void): Promise<void> => {
     behind(own.store, own.id, change)
     own.clock.advance(5_000)
     await Promise.resolve(own.lineage.ready(own.clock.now())).catch(() => {})
@@ -323,6 +322,8 @@ describe('a peer that enters', () => {
   test('as who the session no longer speaks for is closed, and may come back', async () => {
     const { lineage, peer, page, save } = await withPeer()
     const { version } = lineage
+    // Too late for another id: the response is on its way.
+    Object.assign(page, { res: { headersSent: true } })
     page.session!['user'] = 'bob'
     await save(page)
     expect(lineage.bind(peer.presence, version, CLIENT)).toBeUndefined()
@@ -414,13 +415,29 @@ describe('a session that goes on under another id', () => {
     void Promise.resolve(lineage.ready(clock.now())).catch(() => {}).then(() => (waits = false))
     await settled()
     expect([waits, peer.closed]).toEqual([true, []])
-    for (let seconds = 0; seconds < 40; seconds++) {
+    for (let seconds = 0; seconds < 15; seconds++) {
+      clock.advance(1_000)
+      await settled()
+    }
+    expect(peer.closed).toEqual([])
+    for (let seconds = 0; seconds < 3; seconds++) {
       clock.advance(1_000)
       await settled()
     }
     expect(peer.closed).toEqual([isOver])
     expect(waits).toBe(false)
     expect(page).toBeDefined()
+  })
+
+  test('is not gone while it is between two, also where no store of a gate says so', async () => {
+    const { lineage, page, regenerate, save, peer, part } = await withPeer({ recheckMs: RARELY })
+    part()
+    await regenerate(page)
+    await lineage.look()
+    expect(peer.closed).toEqual([])
+    page.session!['user'] = 'alice'
+    await save(page)
+    expect([lineage.currentId, peer.closed]).toEqual([page.sessionID, []])
   })
 
   test('on another node is found there', async () => {
@@ -469,16 +486,24 @@ describe('a session whose id is to be changed from time to time', () => {
     clock.advance(1)
     await settled()
     expect([active.told.length, peer.told.length]).toEqual([1, 1])
-    clock.advance(15_000)
-    await settled()
-    expect(active.told.length + peer.told.length).toBe(3)
+    // Less and less often.
+    for (const [afterMs, asked] of [[29_999, 2], [1, 3], [59_999, 3], [1, 4]] as const) {
+      clock.advance(afterMs)
+      await settled()
+      expect(active.told.length + peer.told.length).toBe(asked)
+    }
   })
 
-  test('asks nobody where the id is only to be changed as soon as possible: the next page does it', async () => {
-    const { clock, peer, agenda } = await withPeer({ ...terms, recheckMs: Infinity, rotateEveryMs: undefined })
+  test('asks nobody where ids are not changed, unless one is to be as soon as possible', async () => {
+    const userOf = (data: any): any => ({ subject: data.user, claims: { role: data.role } })
+    const { clock, peer, agenda, keeper, lineage } = await withPeer({ ...terms, userOf, recheckMs: Infinity, rotateEveryMs: undefined })
     clock.advance(86_400_000)
     await settled()
     expect([peer.told, agenda.size]).toEqual([[], 0])
+    await keeper.session(lineage).update((data: any) => void (data.role = 'admin'))
+    clock.advance(1)
+    await settled()
+    expect(peer.told.length).toBe(1)
   })
 
   test('asks again for the time after that when the id has changed', async () => {
@@ -494,6 +519,19 @@ describe('a session whose id is to be changed from time to time', () => {
     clock.advance(1)
     await settled()
     expect(peer.told.length).toBe(2)
+  })
+
+  test('asks in time for the one after that, however long nobody has answered', async () => {
+    const { clock, page, rotation, peer, load } = await withPeer(terms)
+    for (const afterMs of [60_000, 15_000, 30_000, 60_000, 120_000]) {
+      clock.advance(afterMs)
+      await settled()
+    }
+    expect(peer.told.length).toBe(5)
+    expect(await rotation.rotate((await load(page.sessionID!))!)).toBe(true)
+    clock.advance(60_000)
+    await settled()
+    expect(peer.told.length).toBe(6)
   })
 
   test('says that it has failed where the ticket cannot be kept, and asks again', async () => {
@@ -540,13 +578,33 @@ describe('what a peer does', () => {
     expect(lineage.ready(clock.now())).toBeInstanceOf(Promise)
   })
 
+  test('puts it off by the age that its cookie has', async () => {
+    const { clock, lineage, peer, store, id } = await withPeer({ freshMs: RARELY, recheckMs: RARELY, endsInMs: 5_000, cookie: { maxAge: 3_600_000 } })
+    lineage.active(peer.bound!, clock.now())
+    await settled()
+    clock.advance(5_000)
+    expect(lineage.ready(clock.now())).toBeUndefined()
+    expect(Date.parse(store.entry(id).cookie.expires)).toBeGreaterThan(clock.now() + 3_000_000)
+  })
+
+  test('stays put off where the store prolongs an entry without writing into it', async () => {
+    const { clock, lineage } = await withPeer({ freshMs: RARELY, recheckMs: RARELY, endsInMs: 10_000 })
+    lineage.touched(clock.now() + 60_000)
+    await lineage.look()
+    clock.advance(59_999)
+    expect(lineage.ready(clock.now())).toBeUndefined()
+    clock.advance(1)
+    expect(lineage.ready(clock.now())).toBeInstanceOf(Promise)
+    await settled()
+  })
+
   test('that cannot be noted is reported, and the peer stays', async () => {
     const { clock, lineage, peer, store, faults } = await withPeer({ timeoutMs: 2_000 })
     store.trouble = 'hangs'
     lineage.active(peer.bound!, clock.now())
     clock.advance(2_000)
     await settled()
-    expect([faults.map(String), peer.closed]).toEqual([['Error: the session store has not answered in time'], []])
+    expect([faults.map(String), peer.closed]).toEqual([['SessionStoreError: the session store has failed: it has not answered in time'], []])
   })
 })
 

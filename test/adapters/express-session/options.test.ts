@@ -22,7 +22,6 @@ test.each([
   { freshMs: 2_147_483_647 },
   { rotateEveryMs: 1_000, graceMs: 10_000 },
   { renewPath: '/a/b-c_d.e~f' },
-  { renewPath: '/' },
   { concurrent: { limit: 1, full: 'refuse' } },
   { concurrent: { limit: 3, full: 'end-oldest' } },
   { watch: () => () => {} },
@@ -51,7 +50,7 @@ test.each<[object, RegExp]>([
   [{ user: 'id' }, /user is a function/],
   ...['freshMs', 'recheckMs', 'touchEveryMs', 'timeoutMs', 'rotateEveryMs', 'graceMs'].flatMap((name): [object, RegExp][] => [0, -1, 0.5, NaN, Infinity, 2_147_483_648, '5', null].map((value) => [{ [name]: value }, new RegExp(`${name} is a number of milliseconds`)])),
   [{ rotateEveryMs: 1_000, graceMs: 10_001 }, /graceMs is longer/],
-  ...['', 'session/renew', '//evil.example/renew', '/a?b', '/a b', '/a#b', '/\u00e9', '/a\n', 7, null].map((renewPath): [object, RegExp] => [{ renewPath }, /renewPath is a path/]),
+  ...['', '/', 'session/renew', '/a/', '/./a', '/a/../b', '/a//b', '//evil.example/renew', '/a?b', '/a b', '/a#b', '/\u00e9', '/a\n', 7, null].map((renewPath): [object, RegExp] => [{ renewPath }, /renewPath is a path/]),
   ...[null, 3, {}, { limit: 3 }, { full: 'refuse' }, { limit: 0, full: 'refuse' }, { limit: 1.5, full: 'refuse' }, { limit: '3', full: 'refuse' }, { limit: 3, full: 'oldest' }, { limit: 3, full: 'refuse', by: 'user' }].map(
     (concurrent): [object, RegExp] => [{ concurrent }, /concurrent is \{ limit, full \}/],
   ),

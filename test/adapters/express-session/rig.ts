@@ -15,6 +15,7 @@ import type { Denied } from '../../../lib/errors.ts'
 import type { Presence } from '../../../lib/presence.ts'
 import type { Store } from '../../../lib/store.ts'
 import { testClock } from '../../../lib/testing.ts'
+import type { TestClock } from '../../../lib/testing.ts'
 
 export const SECRET = 'the secret of the cookies of an application'
 
@@ -106,11 +107,10 @@ export class StandInPeer {
 
 export const CLIENT = { address: '192.0.2.1', userAgent: 'Mozilla/5.0' }
 
-type Terms = Partial<EngineOptions> & Partial<Pick<Care, 'freshMs' | 'recheckMs' | 'touchEveryMs' | 'renewPath'>> & { readonly store?: CountedStore; readonly shared?: Store; readonly cookie?: object }
+type Terms = Partial<Omit<EngineOptions, 'clock'>> & Partial<Pick<Care, 'freshMs' | 'recheckMs' | 'touchEveryMs' | 'renewPath'>> & { readonly store?: CountedStore; readonly shared?: Store; readonly cookie?: object; readonly clock?: TestClock }
 
 /** Sessions over a store in memory, as one process has them: with the engine in front of it, without HTTP and without sockets. */
-export function rig({ freshMs = 5_000, recheckMs = 30_000, touchEveryMs = 60_000, renewPath = '/session/renew', shared: given, cookie = {}, ...terms }: Terms = {}) {
-  const clock = testClock(Date.now())
+export function rig({ freshMs = 5_000, recheckMs = 30_000, touchEveryMs = 60_000, renewPath = '/session/renew', shared: given, cookie = {}, clock = testClock(Date.now()), ...terms }: Terms = {}) {
   const store = terms.store ?? new CountedStore()
   // As an application does, so that the store has what express-session puts on it.
   session({ store, secret: SECRET, resave: false, saveUninitialized: false, cookie })
@@ -118,11 +118,11 @@ export function rig({ freshMs = 5_000, recheckMs = 30_000, touchEveryMs = 60_000
   const engine = new Engine({ userOf: defaultUser, secrets: [SECRET], clock, timeoutMs: 1_000_000_000, rotateEveryMs: undefined, graceMs: 30_000, touchEveryMs, concurrent: undefined, ...terms, store })
   const changes = new Changes(engine)
   tap(store, engine, changes)
-  const rotation = new Rotation(engine, { name: 'sid', secret: SECRET })
+  const rotation = new Rotation(engine, changes, { name: 'sid', secret: SECRET })
   const keeper = new Keeper(engine, changes, { rotation, freshMs, recheckMs, touchEveryMs, renewPath })
   engine.watchers.add(keeper)
   const agenda = new Agenda(clock)
-  keeper.attach(agenda)
+  const partTimes = keeper.attach(agenda)
   const faults: unknown[] = []
   const own = controlsWithoutGate(shared, clock)
   const revocations: unknown[] = []
@@ -137,7 +137,7 @@ export function rig({ freshMs = 5_000, recheckMs = 30_000, touchEveryMs = 60_000
   })
 
   /** A request with nothing but what express-session looks at. */
-  const request = (more: object = {}): SessionRequest => ({ headers: {}, ...more }) as unknown as SessionRequest
+  const request = (more: object = {}): SessionRequest => ({ headers: {}, res: { headersSent: false }, ...more }) as unknown as SessionRequest
   const save = (of: SessionRequest): Promise<void> => store.set(of.sessionID!, of.session as never) as unknown as Promise<void>
   /** A visitor comes, and has this put into the session. */
   const begin = async (data: object = {}, more: object = {}): Promise<SessionRequest> => {
@@ -147,23 +147,34 @@ export function rig({ freshMs = 5_000, recheckMs = 30_000, touchEveryMs = 60_000
     await save(of)
     return of
   }
-  /** Another request with this session id. */
+  /** Another request with this session id. @returns undefined where it is given a session of its own */
   const load = async (id: string): Promise<SessionRequest | undefined> => {
     const found = await (store.get as unknown as (id: string) => Promise<object | undefined>)(id)
-    if (found === undefined) return undefined
     const of = request({ sessionID: id })
+    if (found === undefined) {
+      ;(store as unknown as { generate(request: unknown): void }).generate(of)
+      await settled()
+      return undefined
+    }
     store.createSession(of as never, found as never)
     return of
   }
   const destroy = (id: string): Promise<void> => store.destroy(id) as unknown as Promise<void>
   const regenerate = (of: SessionRequest): Promise<void> => (store.regenerate as unknown as (of: SessionRequest) => Promise<void>)(of)
-  const lineage = async (id: string): Promise<Lineage> => keeper.lineage((await engine.open(id))!)
+  const lineage = async (id: string): Promise<Lineage> => (await keeper.read(async () => (await engine.open(id))?.entry))!
   /** A peer that has entered with a lineage. */
   const bind = (to: Lineage): StandInPeer & { readonly bound: Bound | undefined } => {
     const peer = new StandInPeer()
     return Object.assign(peer, { bound: to.bind(peer.presence, to.version, CLIENT) })
   }
-  return { clock, store, shared, engine, changes, rotation, keeper, agenda, faults, revocations, part, request, save, begin, load, destroy, regenerate, lineage, bind }
+  return { clock, store, shared, engine, changes, rotation, keeper, agenda, faults, revocations, part, partTimes, request, save, begin, load, destroy, regenerate, lineage, bind }
 }
 
 export type Rig = ReturnType<typeof rig>
+
+/** Another node of the same application: an engine of its own, over the same entries and the same store of the gates. */
+export function nodeBeside({ store, shared, clock }: Rig, terms: Terms = {}): Rig {
+  const own = new CountedStore()
+  ;(own as unknown as { sessions: object }).sessions = store.entries
+  return rig({ clock, shared, store: own, ...terms })
+}

@@ -15,12 +15,12 @@ describe('when an id is to be replaced', () => {
     const sinceMs = clock.now()
     clock.advance(ageMs)
     expect(rotation.isDue({ sinceMs, lineage: 's_x', bornMs: 0 })).toBe(due)
-    expect(rotation.dueAt({ sinceMs })).toBe(rotateEveryMs === undefined ? Infinity : sinceMs + rotateEveryMs)
+    expect(rotation.dueAt({ sinceMs, lineage: 's_x', bornMs: 0 })).toBe(rotateEveryMs === undefined ? Infinity : sinceMs + rotateEveryMs)
   })
 
-  test('as soon as possible, where it has been said so', () => {
-    const { rotation } = rig({ rotateEveryMs: undefined })
-    expect(rotation.isDue({ sinceMs: 0, lineage: 's_x', bornMs: 0 })).toBe(true)
+  test.each(['soon', 'cut'] as const)('at once, where it has been said so (%s)', (replace) => {
+    const { rotation, clock } = rig({ rotateEveryMs: undefined })
+    expect(rotation.isDue({ sinceMs: clock.now(), lineage: 's_x', bornMs: 0, replace })).toBe(true)
   })
 })
 
@@ -74,7 +74,8 @@ describe('a session that is given another id', () => {
     expect([own.currentId, keeper.at(page.sessionID!), keeper.at(old)]).toEqual([page.sessionID, own, own])
     expect((await engine.directory.find(own.id))?.sid).toBe(page.sessionID)
     await settled()
-    expect(heard).toEqual([{ from: expect.any(String), kind: 'look', lineage: own.id }])
+    expect(heard).toEqual([{ from: expect.any(String), kind: 'look', lineage: own.id, replaced: expect.any(String) }])
+    expect(JSON.stringify(heard)).not.toContain(old)
     expect([peer.closed, peer.renewals]).toEqual([[], 0])
   })
 
@@ -212,7 +213,7 @@ describe('a ticket', () => {
     const { ticket, old, shared, rotation } = await setUp()
     const kept: unknown[] = []
     const { set } = shared
-    shared.set = ((...all: Parameters<typeof set>) => (kept.push(all), set.apply(shared, all))) as never
+    shared.set = ((...all: Parameters<typeof set>) => (kept.push(all), set.apply(shared, all)))
     const second = await rotation.ticketFor(old, lineageOf(old))
     expect(kept.length).toBe(1)
     for (const secret of [second.ticket, ticket, old]) expect(JSON.stringify(kept)).not.toContain(secret)
