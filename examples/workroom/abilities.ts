@@ -2,8 +2,8 @@ import { AbilityBuilder, createMongoAbility, subject, type MongoAbility } from '
 import { permittedFieldsOf } from '@casl/ability/extra'
 import { z } from 'zod'
 
-type Action = 'enter' | 'read' | 'comment' | 'update' | 'wipe' | 'exclude'
-type Subject = 'Workroom' | 'Document' | 'Person' | 'Profile'
+type Action = 'enter' | 'read' | 'comment' | 'update' | 'wipe' | 'exclude' | 'renew' | 'end'
+type Subject = 'Workroom' | 'Document' | 'Person' | 'Profile' | 'Session'
 export type WorkroomAbility = MongoAbility<[Action, Subject | object]>
 
 const Claims = z.object({ tenant: z.enum(['acme', 'globex']), role: z.enum(['admin', 'editor', 'viewer']) })
@@ -19,6 +19,7 @@ export function abilitiesFor(claims: unknown): WorkroomAbility {
   const { tenant, role } = known.data
   can('enter', 'Workroom')
   can('update', 'Profile')
+  can(['renew', 'end'], 'Session')
   can(['read', 'comment'], 'Document', { tenant })
   if (role !== 'viewer') can('update', 'Document', { tenant })
   if (role !== 'admin') {

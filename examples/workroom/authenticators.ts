@@ -1,7 +1,6 @@
 import { randomBytes } from 'node:crypto'
-import type { Express } from 'express'
 import { Secret, TOTP } from 'otpauth'
-import type { SignIns } from './sign-ins.ts'
+import type { Workroom } from './server.ts'
 
 const periodMs = 30_000
 
@@ -20,15 +19,13 @@ export class DemoAuthenticators {
   }
 
   /** Serves what the phone would show, to who is signed in as its owner. */
-  serve(app: Express, signIns: SignIns): void {
-    app.get('/demo-code/:user', (request, response) => {
-      const { user } = request.params
-      if (!signIns.has(request, user)) {
-        response.status(401).json({ message: 'Sign in first' })
-        return
-      }
+  serve({ app, accountOf }: Pick<Workroom, 'app' | 'accountOf'>): void {
+    app.get('/demo-code', async (request, response) => {
+      const account = await accountOf(request)
       response.setHeader('cache-control', 'no-store')
-      response.json({ code: new TOTP({ secret: this.secretOf(user) }).generate(), nextInMs: periodMs - (Date.now() % periodMs) })
+      if (account === undefined) return void response.status(401).json({ message: 'Sign in first' })
+      const code = new TOTP({ secret: this.secretOf(account.id) }).generate()
+      response.json({ code, nextInMs: periodMs - (Date.now() % periodMs) })
     })
   }
 }

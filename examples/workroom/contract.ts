@@ -19,6 +19,17 @@ const Person = z.object({
 })
 export type Person = z.infer<typeof Person>
 
+const Lineage = z.string().regex(/^[\w-]+$/).max(80)
+
+/** Somewhere one is signed in. */
+const SignedIn = z.object({
+  id: Lineage,
+  createdAtMs: z.number(),
+  seenAtMs: z.number(),
+  address: z.string().optional(),
+  userAgent: z.string().optional(),
+})
+
 const OpenDocument = z.object({
   id: Id,
   tenant: z.string(),
@@ -40,6 +51,9 @@ export const workroom = contract({
       data: z.strictObject({ status: z.string().max(40) }),
       reply: z.object({ id: Id, name: Name, role: z.string(), status: z.string() }),
     },
+    'session:renew': { data: z.strictObject({}), reply: z.object({ renewed: z.literal(true) }) },
+    'session:end': { data: z.strictObject({ id: Lineage }), reply: z.object({ ended: z.boolean() }) },
+    'session:end-others': { data: z.strictObject({}), reply: z.object({ ended: z.int() }) },
     'person:revoke': { data: z.strictObject({ id: Id }), reply: z.object({ closed: z.int() }) },
     'person:reinstate': { data: z.strictObject({ id: Id }), reply: z.object({ reinstated: z.boolean() }) },
   },
@@ -47,6 +61,7 @@ export const workroom = contract({
     'doc:changed': { data: z.object({ id: Id, text: z.string(), version: z.int(), by: Name }) },
     'doc:typing': { data: z.object({ id: Id, by: Name }) },
     'chat:message': { data: ChatMessage },
+    sessions: { data: z.object({ of: Id, current: Lineage.optional(), sessions: z.array(SignedIn) }) },
     roster: { data: z.object({ people: z.array(Person) }) },
   },
 })

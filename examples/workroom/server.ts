@@ -1,11 +1,18 @@
 import { randomUUID } from 'node:crypto'
 import { createServer, type Server as HttpServer } from 'node:http'
 import { fileURLToPath } from 'node:url'
-import express, { type Express, type Request } from 'express'
+import express, { type Express, type Request, type RequestHandler } from 'express'
+import session from 'express-session'
 import { Server, type DefaultEventsMap, type Socket } from 'socket.io'
 import { createData, type Account, type ChatMessage, type WorkroomData } from './data.ts'
-import { SignIns } from './sign-ins.ts'
 import { issueToken, subjectOf } from './tokens.ts'
+
+declare module 'express-session' {
+  interface SessionData {
+    /** The account that is signed in. */
+    user: string
+  }
+}
 
 interface SocketData {
   user: Account
@@ -18,8 +25,18 @@ export type WorkroomSocket = Socket<DefaultEventsMap, DefaultEventsMap, DefaultE
 export interface WorkroomOptions {
   /** The key tokens are signed with. */
   readonly secret: Uint8Array
+  /** What the ids of sessions are signed with. */
+  readonly sessionSecret: string
   /** Which account a socket speaks for. By default that of the token it has brought, which is verified here. */
   readonly identify?: ((socket: WorkroomSocket) => string) | undefined
+}
+
+/** How the application keeps its sessions. */
+export interface WorkroomSessions {
+  readonly name: string
+  readonly secret: string
+  readonly store: session.Store
+  readonly middleware: RequestHandler
 }
 
 export interface Workroom {
@@ -27,7 +44,9 @@ export interface Workroom {
   readonly httpServer: HttpServer
   readonly io: WorkroomServer
   readonly data: WorkroomData
-  readonly signIns: SignIns
+  readonly sessions: WorkroomSessions
+  /** Whom a request speaks for: the owner of the token it brings, or else the user of its session. */
+  accountOf(request: Request): Promise<Account | undefined>
   close(): Promise<void>
 }
 
@@ -35,9 +54,9 @@ export interface Workroom {
  * The application as its team wrote it, long before it heard of a gate: Express for the page and the sign-in, Socket.IO
  * for everything live. It works, and it trusts its own page.
  */
-export function createWorkroom({ secret, identify }: WorkroomOptions): Workroom {
+export function createWorkroom({ secret, sessionSecret, identify }: WorkroomOptions): Workroom {
   const data = createData()
-  const signIns = new SignIns()
+  const sessions = createSessions(sessionSecret)
   const { accounts, documents, messages } = data
   const app = express()
   const httpServer = createServer(app)
@@ -50,6 +69,7 @@ export function createWorkroom({ secret, identify }: WorkroomOptions): Workroom 
   })
   app.use(express.json())
   app.use(express.static(fileURLToPath(new URL('./public', import.meta.url))))
+  app.use(sessions.middleware)
 
   app.get('/accounts', (_request, response) => {
     response.json([...accounts.values()].map(({ id, name, tenant, role }) => ({ id, name, tenant, role })))
@@ -65,18 +85,25 @@ export function createWorkroom({ secret, identify }: WorkroomOptions): Workroom 
     return typeof user === 'string' ? accounts.get(user) : undefined
   }
 
-  // For pages: a session over HTTP.
-  app.post('/login', (request, response) => {
+  // For pages: a session.
+  app.post('/login', (request, response, next) => {
     const account = claimed(request)
     if (account === undefined) return void response.status(401).json({ message: 'No such account' })
-    signIns.begin(request, response, account.id)
-    response.status(204).end()
+    // Under a new id: one that somebody has planted in a browser is worth nothing after a sign-in.
+    request.session.regenerate((error: unknown) => {
+      if (error) return next(error)
+      request.session.user = account.id
+      request.session.save((failure: unknown) => (failure ? next(failure) : response.status(204).end()))
+    })
   })
 
-  app.post('/logout', (request, response) => {
-    const account = claimed(request)
-    if (account !== undefined) signIns.end(request, response, account.id)
-    response.status(204).end()
+  app.post('/logout', (request, response, next) => {
+    request.session.destroy((error: unknown) => (error ? next(error) : response.clearCookie(sessions.name).status(204).end()))
+  })
+
+  app.get('/me', (request, response) => {
+    response.setHeader('cache-control', 'no-store')
+    response.json({ user: request.session.user ?? null })
   })
 
   // For programs: a token to connect with.
@@ -86,11 +113,17 @@ export function createWorkroom({ secret, identify }: WorkroomOptions): Workroom 
     response.json({ token: await issueToken(secret, account) })
   })
 
-  const accountOf = async (socket: WorkroomSocket): Promise<string | undefined> =>
+  const accountOf = async ({ headers, session: { user } }: Request): Promise<Account | undefined> => {
+    const token = /^Bearer (.+)$/.exec(headers.authorization ?? '')?.[1]
+    const id = token === undefined ? user : await subjectOf(secret, token).catch(() => undefined)
+    return accounts.get(id ?? '')
+  }
+
+  const subjectFor = async (socket: WorkroomSocket): Promise<string | undefined> =>
     identify === undefined ? subjectOf(secret, (socket.handshake.auth as { token: string }).token) : identify(socket)
 
   io.use((socket, next) => {
-    accountOf(socket).then(
+    subjectFor(socket).then(
       (id) => {
         const user = accounts.get(id ?? '')
         if (user === undefined) return next(new Error('No such account'))
@@ -181,5 +214,15 @@ export function createWorkroom({ secret, identify }: WorkroomOptions): Workroom 
     httpServer.closeAllConnections()
     await closed
   }
-  return { app, httpServer, io, data, signIns, close }
+  return { app, httpServer, io, data, sessions, accountOf, close }
+}
+
+const workingDayMs = 8 * 60 * 60_000
+
+function createSessions(secret: string): WorkroomSessions {
+  const name = 'workroom'
+  const store = new session.MemoryStore()
+  // Secure where the page came over https. On one's own machine it comes over http, where browsers would not keep a stricter cookie.
+  const cookie = { httpOnly: true, sameSite: 'lax', secure: 'auto', maxAge: workingDayMs } as const
+  return { name, secret, store, middleware: session({ name, secret, store, cookie, resave: false, saveUninitialized: false }) }
 }

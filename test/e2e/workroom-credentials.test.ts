@@ -3,9 +3,8 @@ import { once } from 'node:events'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { afterAll, afterEach, beforeAll, describe, expect } from '@jest/globals'
-import type { Page } from 'playwright-core'
 import { browserTest } from '../support/chromium.ts'
-import { attack, closeBrowser, closeVisits, enter, heard, refusal, say, start, visit, type Workroom } from './workroom-page.ts'
+import { attack, closeBrowser, closeVisits, credential as card, credentialWords as words, enter as enterAs, heard, phase, refusal, say, signIn, socketOf, start, visit, type Visit, type Workroom } from './workroom-page.ts'
 
 /** A browser, and time that has to pass. */
 const patientMs = 60_000
@@ -22,13 +21,10 @@ afterAll(async () => {
   await guarded.close()
 })
 
-const card = (page: Page) => page.getByTestId('credential')
-const phase = (page: Page, name: string): Promise<void> => card(page).and(page.locator(`[data-phase=${name}]`)).waitFor()
-const socketOf = (page: Page): Promise<string | null> => card(page).getAttribute('data-socket')
-const words = (page: Page): Promise<string> => page.getByTestId('credential-words').innerText()
+const enter = (workroom: Workroom, user: string, documentId?: string): Promise<Visit> => enterAs(workroom, user, documentId, { windowOnly: true })
 
 describe('a ticket', () => {
-  browserTest('signs a page in, and nothing that lasts ever meets a script, a URL or a socket', async () => {
+  browserTest('signs one window in, without a cookie, and nothing that lasts ever meets a URL or a socket', async () => {
     const { page, received, traffic } = await enter(guarded, 'erin', 'acme-roadmap')
     await say(page, 'Signed in by ticket')
     await heard(page, 'Signed in by ticket')
@@ -36,35 +32,40 @@ describe('a ticket', () => {
     const seen = [...received, ...traffic].join('\n')
     expect(seen).toMatch(/"ticket":"[\w-]{43}"/)
     expect(traffic.filter((text) => /^(http|ws)/.test(text)).join()).not.toMatch(/[\w-]{43}/)
-    // What a JWT begins with.
-    expect(seen).not.toContain('eyJ')
+    // What a JWT begins with. The page is given one over HTTP, for tickets.
+    expect([...received, ...traffic].filter((text) => text.includes('eyJ') && !text.startsWith('{"token":'))).toEqual([])
     const kept = await page.evaluate(() => [document.cookie, ...Object.values(localStorage), ...Object.values(sessionStorage)].join(''))
     expect(kept).toBe('')
-    expect((await page.context().cookies()).map(({ name, httpOnly, sameSite }) => ({ name, httpOnly, sameSite }))).toEqual([{ name: 'workroom', httpOnly: true, sameSite: 'Strict' }])
+    expect(await page.context().cookies()).toEqual([])
   })
 
-  browserTest('is given to nobody who is not signed in as its owner', async () => {
+  browserTest('is given to nobody but for a token of its owner', async () => {
     const { page } = await enter(guarded, 'erin')
-    const ask = (user: string) =>
-      page.evaluate(async (name) => {
-        const response = await fetch('/ticket', { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify({ user: name }) })
-        return response.status
-      }, user)
-    expect(await ask('erin')).toBe(200)
-    expect(await ask('ada')).toBe(401)
-    await Promise.all([page.waitForResponse('**/logout'), page.getByTestId('sign-out').click()])
-    expect(await ask('erin')).toBe(401)
+    const token = async (user: string): Promise<string> => {
+      const response = await page.request.post(`${guarded.url}/token`, { data: { user } })
+      return ((await response.json()) as { token: string }).token
+    }
+    const ask = async (authorization?: string) => {
+      const response = await page.request.post(`${guarded.url}/ticket`, authorization === undefined ? {} : { headers: { authorization } })
+      return response.status()
+    }
+    const good = await token('erin')
+    expect(await ask(`Bearer ${good}`)).toBe(200)
+    expect(await ask()).toBe(401)
+    expect(await ask(`Bearer ${good.slice(0, -4)}AAAA`)).toBe(401)
+    expect(await ask('Bearer ')).toBe(401)
   })
 
   browserTest('that was spent opens nothing, and a window for each of two people in one browser stays that of its own', async () => {
     const ada = await enter(guarded, 'ada', 'acme-roadmap')
     const second = await ada.page.context().newPage()
     await second.goto(guarded.url)
-    await second.getByTestId('sign-in-gus').click()
+    await signIn(second, 'gus', { windowOnly: true })
     await phase(second, 'valid')
     await ada.page.getByTestId('refresh-now').click()
     await ada.page.getByTestId('credential-note').filter({ hasText: 'Refreshed' }).waitFor()
     expect(await words(ada.page)).toContain('Ada Moss')
+    expect(await words(second)).toContain('Gus Ortega')
     expect(await attack(ada.page, 'spent-ticket')).toMatchObject({ verdict: 'refused', code: 'UNAUTHENTICATED' })
     expect(await attack(ada.page, 'foreign-refresh')).toMatchObject({ verdict: 'refused', code: 'UNAUTHENTICATED' })
   })
@@ -143,7 +144,7 @@ describe('an admin', () => {
     expect(await words(page)).toBe('REVOKED (ended by Ada Moss). Coming back: UNAUTHENTICATED.')
     await ada.page.getByTestId('person-erin').and(ada.page.locator(':not([data-online])')).waitFor()
 
-    // A new sign-in over HTTP is no way round it, in this browser or in another.
+    // A new sign-in is no way round it, in this window or with a session in another browser.
     await page.getByTestId('sign-in-erin').click()
     await page.getByTestId('credential-words').filter({ hasText: 'UNAUTHENTICATED' }).waitFor()
     const other = await visit(guarded)

@@ -82,7 +82,13 @@ export async function closeBrowser(): Promise<void> {
   await browser?.close()
 }
 
-export async function signIn(page: Page, user: string): Promise<void> {
+/** How somebody signs in: with a session of the browser, unless for one window only, which then connects by ticket. */
+export interface SignIn {
+  readonly windowOnly?: boolean
+}
+
+export async function signIn(page: Page, user: string, { windowOnly = false }: SignIn = {}): Promise<void> {
+  await page.getByTestId('window-only').setChecked(windowOnly)
   await page.getByTestId(`sign-in-${user}`).click()
   await page.getByTestId(`person-${user}`).and(page.locator('[data-online=true]')).waitFor()
 }
@@ -92,9 +98,9 @@ export async function openDocument(page: Page, id: string): Promise<void> {
   await page.locator(`#document[data-open="${id}"]`).waitFor()
 }
 
-export async function enter(workroom: Workroom, user: string, documentId?: string): Promise<Visit> {
+export async function enter(workroom: Workroom, user: string, documentId?: string, how?: SignIn): Promise<Visit> {
   const visitor = await visit(workroom)
-  await signIn(visitor.page, user)
+  await signIn(visitor.page, user, how)
   if (documentId !== undefined) await openDocument(visitor.page, documentId)
   return visitor
 }
@@ -107,6 +113,12 @@ export async function say(page: Page, words: string): Promise<void> {
 export const heard = (page: Page, words: string): Promise<void> => page.getByTestId('chat-message').filter({ hasText: words }).waitFor()
 
 export const refusal = (page: Page, code: string) => page.locator(`[data-testid=refusal][data-code=${code}]`).first()
+
+/** What the page shows of its connection: `data-phase`, `data-kind`, `data-socket`, `data-refreshed`, `data-renewed`. */
+export const credential = (page: Page) => page.getByTestId('credential')
+export const phase = (page: Page, name: string): Promise<void> => credential(page).and(page.locator(`[data-phase=${name}]`)).waitFor()
+export const socketOf = (page: Page): Promise<string | null> => credential(page).getAttribute('data-socket')
+export const credentialWords = (page: Page): Promise<string> => page.getByTestId('credential-words').innerText()
 
 /** Presses the button of an attack and reads the answer the page shows for it. */
 export async function attack(page: Page, name: string) {

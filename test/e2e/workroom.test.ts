@@ -101,31 +101,34 @@ describe('who sees what', () => {
 })
 
 describe('what an attacker would try', () => {
-  const refused: readonly (readonly [attack: string, code: string, stage: string, what: string])[] = [
-    ['foreign-room', 'FORBIDDEN', 'join', 'doc:globex-prices'],
-    ['undeclared-event', 'UNKNOWN_EVENT', 'event', 'debug:dump'],
-    ['flood', 'RATE_LIMITED', 'event', 'chat:send'],
-    ['forged-role', 'FORBIDDEN', 'event', 'doc:edit'],
-    ['extra-field', 'INVALID_PAYLOAD', 'event', 'profile:save'],
-    ['deep-json', 'PAYLOAD_TOO_LARGE', 'event', 'chat:send'],
-    ['missing-ack', 'INTERNAL', 'event', 'doc:open'],
-    ['unknown-namespace', 'UNKNOWN_NAMESPACE', 'connect', '/ops'],
-    ['forged-token', 'UNAUTHENTICATED', 'connect', '/'],
-    ['spent-ticket', 'UNAUTHENTICATED', 'connect', '/'],
-    ['foreign-refresh', 'UNAUTHENTICATED', 'connect', '/'],
-    ['unproved-wipe', 'FORBIDDEN', 'event', 'doc:wipe'],
+  const refused: readonly (readonly [attack: string, by: 'session' | 'ticket', code: string, stage: string, what: string])[] = [
+    ['foreign-room', 'session', 'FORBIDDEN', 'join', 'doc:globex-prices'],
+    ['undeclared-event', 'session', 'UNKNOWN_EVENT', 'event', 'debug:dump'],
+    ['flood', 'session', 'RATE_LIMITED', 'event', 'chat:send'],
+    ['forged-role', 'session', 'FORBIDDEN', 'event', 'doc:edit'],
+    ['extra-field', 'session', 'INVALID_PAYLOAD', 'event', 'profile:save'],
+    ['deep-json', 'session', 'PAYLOAD_TOO_LARGE', 'event', 'chat:send'],
+    ['missing-ack', 'session', 'INTERNAL', 'event', 'doc:open'],
+    ['unknown-namespace', 'session', 'UNKNOWN_NAMESPACE', 'connect', '/ops'],
+    ['foreign-page', 'session', 'FORBIDDEN', 'connect', '/'],
+    ['forged-token', 'ticket', 'UNAUTHENTICATED', 'connect', '/'],
+    ['spent-ticket', 'ticket', 'UNAUTHENTICATED', 'connect', '/'],
+    ['foreign-refresh', 'session', 'UNAUTHENTICATED', 'connect', '/'],
+    ['foreign-refresh', 'ticket', 'UNAUTHENTICATED', 'connect', '/'],
+    ['unproved-wipe', 'session', 'FORBIDDEN', 'event', 'doc:wipe'],
   ]
 
   // A workroom and a page of their own, so that what the feed shows is their doing.
   let target: Workroom
-  let erin: Visit | undefined
+  const erins = new Map<string, Visit>()
   beforeAll(async () => {
     target = await start()
   })
   afterAll(() => target.close())
 
-  browserTest.each(refused)('%s is refused with %s, and shown with its id and in the feed of decisions', async (name, code, stage, what) => {
-    erin ??= await enter(target, 'erin', 'acme-roadmap')
+  browserTest.each(refused)('%s of who has come by %s is refused with %s, and shown with its id and in the feed of decisions', async (name, by, code, stage, what) => {
+    const erin = erins.get(by) ?? (await enter(target, 'erin', 'acme-roadmap', { windowOnly: by === 'ticket' }))
+    erins.set(by, erin)
     const { page, errors } = erin
     keepOpen()
     expect(await attack(page, name)).toMatchObject({ verdict: 'refused', code })
@@ -179,18 +182,19 @@ describe('what an attacker would try', () => {
 browserTest('the page shows work, refusals and decisions side by side, and a screenshot of it is kept', async () => {
   const fresh = await start()
   const erin = await enter(fresh, 'erin', 'acme-roadmap')
+  await enter(fresh, 'ada')
   const { page } = await enter(fresh, 'ada', 'acme-roadmap')
   await say(erin.page, 'I moved offline drafts to summer. Fine with you?')
   await heard(page, 'offline drafts')
   await say(page, 'Yes, and I told the customers.')
-  for (const name of ['markup', 'flood', 'undeclared-event', 'forged-role', 'extra-field', 'deep-json', 'missing-ack', 'unknown-namespace', 'forged-token', 'spent-ticket', 'foreign-refresh', 'unproved-wipe', 'foreign-room']) {
+  for (const name of ['markup', 'flood', 'undeclared-event', 'forged-role', 'extra-field', 'deep-json', 'missing-ack', 'unknown-namespace', 'foreign-page', 'forged-token', 'foreign-refresh', 'unproved-wipe', 'foreign-room']) {
     await attack(page, name)
   }
   await erin.page.getByTestId('document-text').fill('Spring: the new editor reaches every team.\nSummer: offline drafts, for everybody.\nAutumn: import from the old tool.\n')
   await page.getByTestId('document-note').filter({ hasText: 'Changed by Erin Cole' }).waitFor()
 
   await page.getByTestId('refresh-now').click()
-  await page.getByTestId('credential-note').filter({ hasText: 'Refreshed' }).waitFor()
+  await page.getByTestId('credential-note').filter({ hasText: 'New session id' }).waitFor()
 
   expect(await page.getByTestId('gate-state').innerText()).toBe('guarded')
   expect(Number(await page.getByTestId('refusal-count').innerText())).toBeGreaterThanOrEqual(7)

@@ -5,7 +5,8 @@ import { listenToRoom, openDocument, showDocument } from './document.js'
 import { byId, el, prependBounded } from './dom.js'
 import { followDecisions } from './feed.js'
 import { showRoster } from './people.js'
-import { credentialFor, openSession, signIn, signOut } from './session.js'
+import { credentialFor, openSession, signIn, signOut, whoIsHere } from './session.js'
+import { listenToSessions, showSession, startSessions } from './sessions.js'
 import { state } from './state.js'
 
 /* Refusals: one list, whichever way they came. */
@@ -28,25 +29,31 @@ function showRefusal(refusal, how) {
 /* Who is here, and the connection. */
 
 async function enter(account) {
+  const windowOnly = byId('window-only').checked
+  leave()
   try {
-    await signIn(account.id)
+    await signIn(account.id, windowOnly)
   } catch (error) {
     return setConnection(error.message, 'bad')
   }
-  leave()
-  connectAs(account)
+  connectAs(account, windowOnly)
 }
 
-function connectAs(account) {
+function connectAs(account, windowOnly) {
   const open = state.open?.id
-  state.session = openSession(account, (session) => {
-    if (session === state.session) sessionChanged(session, open)
+  state.session?.connection.close()
+  const made = openSession(account, windowOnly, {
+    changed: (session) => session === state.session && sessionChanged(session, open),
+    replaced: (user) => made === state.session && connectAs(accountOf(user), false),
   })
-  listen(state.session)
+  state.session = made
+  listen(made)
   showDocument(undefined)
-  sessionChanged(state.session)
+  sessionChanged(made)
   render()
 }
+
+const accountOf = (user) => state.accounts.find(({ id }) => id === user)
 
 function leave() {
   const { session } = state
@@ -55,8 +62,16 @@ function leave() {
   byId('roster').replaceChildren()
   showDocument(undefined)
   showCredential(undefined)
+  showSession(undefined)
   setConnection('signed out', 'quiet')
   render()
+}
+
+/** Of a session: in all windows of this browser. The gate closes their connections, and this window's is closed at once. */
+function logOut() {
+  const { windowOnly } = state.session
+  leave()
+  if (!windowOnly) void signOut()
 }
 
 let entered
@@ -64,12 +79,14 @@ let entered
 /** Also when a connection was lost and the companion has made a new one: what was open is opened again. */
 function sessionChanged(session, before) {
   showCredential(session)
+  showSession(session)
   const { phase, socketId, account, refusal } = session
   if (phase === 'connecting') setConnection('connecting…', 'quiet')
   else if (phase === 'closed') setConnection(refusal === undefined ? 'closed' : `closed: ${refusal.code}`, 'bad')
   else setConnection(`connected as ${account.name}`, 'good')
   if (phase !== 'valid' || socketId === entered) return
   entered = socketId
+  renderAttacks()
   const id = state.open?.id ?? before
   if (id !== undefined) void openDocument(id).then(render)
 }
@@ -85,6 +102,7 @@ function listen(session) {
   session.socket.on('gate:denied', current((refusal) => noticed(refusal, `${refusal.event} (no ack)`)))
   session.socket.on('roster', current(({ people }) => showRoster(people)))
   listenToRoom(session.socket, current)
+  listenToSessions(session.socket, current)
 }
 
 /* Attacks. */
@@ -100,7 +118,7 @@ async function runAttack(attack) {
   const { verdict, refusal, note: words } = await attack.run({
     account,
     socket: session?.socket,
-    credential: async () => (await credentialFor(account.id)).auth,
+    credential: async () => (await credentialFor(account.id, session.windowOnly)).auth,
     openId: open?.id,
     colleague: accounts.find(({ id, tenant }) => id !== account?.id && tenant === account?.tenant),
     foreignDocument: documents.find(({ tenant }) => tenant !== account?.tenant),
@@ -148,12 +166,19 @@ function render() {
       }),
     ),
   )
-  byId('sign-out').hidden = session === undefined
+  renderAttacks()
+}
+
+const kindWords = { session: 'with a session', ticket: 'for this window only' }
+
+function renderAttacks() {
+  const { session, open } = state
   for (const attack of attacks) {
     const missing = (attack.needsSession && session === undefined) || (attack.needsRoom && open === undefined)
+    const other = attack.needsKind !== undefined && ![attack.needsKind, 'token'].includes(session?.kind)
     const button = byId(`attack-${attack.id}`)
-    button.disabled = missing
-    button.title = missing ? 'Sign in and open a document first' : ''
+    button.disabled = missing || other
+    button.title = missing ? 'Sign in and open a document first' : other ? `Sign in ${kindWords[attack.needsKind]} first` : ''
   }
 }
 
@@ -168,16 +193,15 @@ async function start() {
       ),
     ),
   )
-  byId('sign-out').addEventListener('click', () => {
-    void signOut(state.session.account.id)
-    leave()
-  })
   onRefusal(showRefusal)
   followDecisions()
-  startCredential(() => connectAs(state.session.account))
+  startCredential(() => connectAs(state.session.account, state.session.windowOnly))
+  startSessions(logOut)
   const [accounts, documents] = await Promise.all(['/accounts', '/documents'].map(async (url) => (await fetch(url)).json()))
   Object.assign(state, { accounts, documents })
   render()
+  const user = await whoIsHere()
+  if (user !== undefined && state.session === undefined) connectAs(accountOf(user), false)
 }
 
 await start()

@@ -34,7 +34,7 @@ async function apart(auth, attack) {
 /**
  * Each attack does what somebody without this page's good manners would do, and says what came back. It is given
  * `{ account, socket, credential, openId, colleague, foreignDocument }`; `credential()` gets what opens one connection as the
- * account. Those that need no session work before signing in too.
+ * account. Those that need no session work before signing in too; `needsKind` says how one must have signed in, where it matters.
  */
 export const attacks = [
   {
@@ -140,9 +140,18 @@ export const attacks = [
     run: () => apart({ token: unsignedToken() }, async () => through('Admitted as Ada')),
   },
   {
+    id: 'foreign-page',
+    label: 'Bring the cookie alone',
+    needsSession: true,
+    needsKind: 'session',
+    // The browser sends it along, whichever page connects.
+    run: () => apart({}, async () => through('What any other site can do to a visitor of it')),
+  },
+  {
     id: 'spent-ticket',
     label: 'Use a ticket twice',
     needsSession: true,
+    needsKind: 'ticket',
     async run({ credential }) {
       const auth = await credential()
       const first = await apart(auth, async () => through('Connected'))

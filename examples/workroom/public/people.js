@@ -8,8 +8,8 @@ let shown = []
 
 /** What an admin may do about a colleague, where there is a gate to do it. The gate asks again who is an admin. */
 function exclusion({ id, name, role }) {
-  const { account, untilMs } = state.session
-  if (account.role !== 'admin' || role === 'admin' || untilMs === undefined) return []
+  const { account, kind } = state.session
+  if (account.role !== 'admin' || role === 'admin' || kind === 'token') return []
   const out = excluded.has(id)
   const press = async () => {
     const { value } = await call(state.session.socket, out ? 'person:reinstate' : 'person:revoke', { id })

@@ -1,5 +1,6 @@
 import { noticed } from './calls.js'
 import { byId } from './dom.js'
+import { bearerFor } from './session.js'
 import { state } from './state.js'
 
 const dialog = byId('step-up')
@@ -32,6 +33,7 @@ byId('step-up-form').addEventListener('submit', async (event) => {
 byId('step-up-cancel').addEventListener('click', () => dialog.close())
 
 byId('step-up-show').addEventListener('click', async () => {
-  const answer = await (await fetch(`/demo-code/${state.session.account.id}`)).json()
+  const { account, windowOnly } = state.session
+  const answer = await (await fetch('/demo-code', { headers: windowOnly ? await bearerFor(account.id) : {} })).json()
   say(answer.code === undefined ? answer.message : `It shows ${answer.code}. Good once; next in ${Math.ceil(answer.nextInMs / 1_000)} s.`)
 })
