@@ -10,6 +10,7 @@ import type { Probe } from 'portcullis/testing'
 import { Server } from 'socket.io'
 import { failure, settled } from './express-session/rig.ts'
 import { CountedStore } from './express-session/rig.ts'
+import { entered, serve } from '../support/server.ts'
 import { SECRET, sign } from '../support/session-cookies.ts'
 
 type Request = { headers: Record<string, string>; session: any; sessionID: string; res?: unknown }
@@ -477,6 +478,30 @@ describe('a peer', () => {
     await settled()
     expect([store.asked, endings(probe)]).toEqual([[], []])
   })
+})
+
+test('an event that has waited for other rights is decided by those', async () => {
+  const own = setUp({ user: (data) => ({ subject: data['user'] as string, claims: { role: data['role'] } }) })
+  const seen: unknown[] = []
+  const host = await serve(
+    (io) =>
+      guard(io, { undeclared: 'allow', clock: own.clock })
+        .use(authenticate(own.live.scheme()))
+        .use(own.live.policy())
+        .event('say', ({ peer }, next) => {
+          seen.push((peer as unknown as Facts).principal?.claims['role'])
+          return next()
+        }),
+  )
+  host.io.on('connection', (socket) => socket.on('say', (ack: () => void) => ack()))
+  const page = await own.begin({ user: 'alice', role: 'user' })
+  const socket = await entered(host, { extraHeaders: { cookie: `sid=${sign(page.sessionID)}` } })
+  await socket.emitWithAck('say')
+  // On a node that does not tell.
+  own.store.entries[page.sessionID] = JSON.stringify({ ...own.store.entry(page.sessionID), role: 'admin' })
+  own.clock.advance(5_000)
+  await socket.emitWithAck('say')
+  expect(seen).toEqual(['user', 'admin'])
 })
 
 describe('a later request of a connection', () => {

@@ -146,7 +146,7 @@ describe.each(kinds)('with sessions in %s', (kind) => {
 
   test.each(['rejects', 'hangs'] as const)('while the store of the gates %s, nobody enters, and who signs out is out', async (trouble) => {
     const store = troubledStore({ now: Date.now, after: (ms, fn) => ({ cancel: clearTimeout.bind(undefined, setTimeout(fn, ms)) }) })
-    const app = await application(kind, { guarding: { store }, live: { timeoutMs: 200 } })
+    const app = await application(kind, { guarding: { store }, live: { timeoutMs: 1_000 } })
     const browser = await signedIn(app)
     const thief = browser.thief()
     const tabs = [await browser.entered(), await browser.entered('polling')]

@@ -200,6 +200,8 @@ describe.each(each)('with sessions in %s, over %s', (kind, way) => {
       expect(browser.sessionId).not.toBe(before)
       expect((await browser.get('/me')).body).toMatchObject({ user: { id: 'alice' }, cart: 1, ...expected })
       expect(await kept.signedIn()).toEqual([browser.sessionId])
+      // What polls with the old cookie has arrived before time goes on.
+      for (const socket of sockets) await peerOf(socket)
     }
     expect([ends, app.seen.fault, other.seen.fault]).toEqual([[[], []], [], []])
   })

@@ -106,7 +106,7 @@ const troubles: [Kind, 'rejects' | 'hangs'][] = [
 describe.each(troubles)('when the store of the sessions, in %s, %s', (kind, how) => {
   test.each(ways)('nobody enters over %s, neither as who they are nor as nobody, until it is back', async (way) => {
     const kept = await backing(kind, { mortal: true })
-    const app = await application(kept, { optional: true, live: { timeoutMs: 200 } })
+    const app = await application(kept, { optional: true, live: { timeoutMs: 1_000 } })
     const browser = await signedIn(app)
     kept.fail(how)
     expect(await refusedAs(browser.socket(way))).toEqual(expectedRefusal('UNAVAILABLE'))
@@ -152,7 +152,7 @@ describe.each(kinds)('with sessions in %s', (kind) => {
     for (const level of ['error', 'warn', 'log', 'info'] as const) jest.spyOn(console, level).mockImplementation((...words) => void said.push(...words))
     const keep = (...what: unknown[]): void => void said.push(...what)
     const settings: Settings = {
-      live: { rotateEveryMs: 60_000, freshMs: 1, timeoutMs: 500, concurrent: { limit: 5, full: 'end-oldest' } },
+      live: { rotateEveryMs: 60_000, freshMs: 1, concurrent: { limit: 5, full: 'end-oldest' } },
       guarding: { store: overheard(keep) },
       first: (gate) => gate.use(audit({ info: keep, warn: keep, error: keep }, { deliveries: true })),
     }

@@ -21,6 +21,8 @@ export interface Backing {
   signedIn(): Promise<string[]>
   /** Takes an entry away behind everybody's back. */
   remove(id: string): Promise<void>
+  /** Has the time of an entry come, as if it had been slept away. */
+  expire(id: string): Promise<void>
   /**
    * Ends its answers until it is healed, or those to writes alone. `rejects`: an error each time. `hangs`: nothing, and what was asked is done when
    * it is healed.
@@ -81,6 +83,10 @@ function inMemory(): Omit<Backing, 'signedIn'> {
     ids: () => Promise.resolve(Object.keys(sessions)),
     entry: (id) => Promise.resolve(sessions[id] === undefined ? undefined : JSON.parse(sessions[id])),
     remove: (id) => Promise.resolve(void delete sessions[id]),
+    async expire(id) {
+      const entry = JSON.parse(sessions[id]!) as { cookie: object }
+      sessions[id] = JSON.stringify({ ...entry, cookie: { ...entry.cookie, expires: new Date(0) } })
+    },
     fail: (how, only) => void Object.assign(store, { trouble: how, onlyWrites: only === 'set' }),
     get waiting() {
       return store.waiting.length
@@ -119,6 +125,7 @@ async function inRedis(mortal: boolean): Promise<Omit<Backing, 'signedIn'>> {
     ids: async () => (await own.keys(`${prefix}*`)).map((key) => key.slice(prefix.length)),
     entry: async (id) => JSON.parse((await own.get(prefix + id)) ?? 'null') ?? undefined,
     remove: async (id) => void (await own.del(prefix + id)),
+    expire: async (id) => void (await own.pExpireAt(prefix + id, 1)),
     fail(how, only) {
       if (only || how !== 'hangs' || server === undefined) throw new Error('A Redis of its own can be stopped, and does nothing else on demand.')
       server.child.kill('SIGSTOP')

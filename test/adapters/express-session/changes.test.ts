@@ -263,8 +263,13 @@ describe('who signs in', () => {
     const id = visitor.sessionID!
     visitor.session!['user'] = 'alice'
     expect((await failure(save(visitor))).status).toBe(429)
-    expect(Object.keys(store.entries).length).toBe(2)
+    expect([Object.keys(store.entries).length, visitor.sessionID]).toEqual([2, id])
     expect(store.entry(id)).not.toHaveProperty('user')
+    // The visitor goes on as one.
+    delete visitor.session!['user']
+    visitor.session!['n'] = 2
+    await save(visitor)
+    expect(store.entry(id)).toMatchObject({ n: 2 })
     expect(store.entry(first.sessionID!)).toHaveProperty('user', 'alice')
     // Whoever has a place keeps it, whatever is saved.
     first.session!['theme'] = 'dark'

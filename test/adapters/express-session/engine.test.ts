@@ -99,6 +99,15 @@ describe('nodes that share the stores', () => {
     expect([reasons(peer), there.store.entries]).toEqual([['the session id was used twice'], {}])
   })
 
+  test('count a socket that is opened with an id as a use of it', async () => {
+    const { here, there, page, id, peer } = await setUp()
+    await here.rotation.rotate(page)
+    expect(await there.engine.open(page.sessionID!)).toBeDefined()
+    expect(await here.engine.open(id)).toBeUndefined()
+    await settled()
+    expect(reasons(peer)).toEqual(['the session id was used twice'])
+  })
+
   test('take the first use for the one that counts: a request that had begun before is no theft', async () => {
     const { here, there, page, id } = await setUp()
     const begunMs = here.clock.now()
@@ -120,6 +129,25 @@ describe('nodes that share the stores', () => {
     await settled()
     expect(there.engine.isReplaced(slow.origin)).toBe(true)
     expect(here.engine.isReplaced((await here.engine.open(page.sessionID!))!.origin)).toBe(false)
+  })
+
+  test.each<[string, (own: Awaited<ReturnType<typeof setUp>>) => unknown]>([
+    ['by its application', ({ here, page }) => here.regenerate(page)],
+    ['by a sign-in', async ({ here, page }) => (Object.assign(page.session!, { user: 'bob' }), here.save(page))],
+    [
+      'because others may know it',
+      async ({ here, page, id }) => {
+        here.store.entries[id] = JSON.stringify({ ...here.store.entry(id), __portcullis: { ...here.store.entry(id).__portcullis, replace: 'cut' } })
+        await here.rotation.rotate((await here.load(id))!)
+        expect(page.sessionID).toBe(id)
+      },
+    ],
+  ])('bring back no id that was replaced %s', async (_how, replace) => {
+    const own = await setUp()
+    const slow = (await own.here.engine.open(own.id))!
+    expect(own.here.engine.isReplaced(slow.origin)).toBe(false)
+    await replace(own)
+    expect(own.here.engine.isReplaced(slow.origin)).toBe(true)
   })
 
   test('tell each other nothing that is an id', async () => {

@@ -100,6 +100,20 @@ describe('an event of a peer', () => {
     expect(peer.closed).toEqual([])
   })
 
+  test('does not take what was read for what has been written meanwhile', async () => {
+    const { engine, lineage, page, save } = await withPeer()
+    const { current } = engine
+    engine.current = async (...asked) => {
+      engine.current = current
+      const read = await current.apply(engine, asked)
+      page.session!['theme'] = 'dark'
+      await save(page)
+      return read
+    }
+    await lineage.look()
+    expect(lineage.data).toMatchObject({ theme: 'dark' })
+  })
+
   test('sees what was changed elsewhere', async () => {
     const { clock, store, lineage, id } = await withPeer()
     behind(store, id, (entry) => (entry.theme = 'dark'))

@@ -45,6 +45,16 @@ describe('a session that is given another id', () => {
     expect((await load(old))!.session).toMatchObject({ user: 'alice' })
   })
 
+  test('has the cookie that the application has made for this one', async () => {
+    const { begin, rotation, save, store, load } = rig({ ...terms, cookie: { maxAge: 3_600_000 } })
+    const { sessionID } = await begin({ user: 'alice' })
+    const page = (await load(sessionID!))!
+    Object.assign(page.session!.cookie, { maxAge: 60_000, sameSite: 'strict' })
+    await rotation.rotate(page)
+    await save(page)
+    for (const cookie of [page.session!.cookie, store.entry(page.sessionID!).cookie]) expect(cookie).toMatchObject({ originalMaxAge: 60_000, sameSite: 'strict' })
+  })
+
   test('has it in the header of the request, for whoever reads the cookie after that', async () => {
     const { begin, rotation } = rig(terms)
     const page = await begin({ user: 'alice' })
@@ -81,16 +91,16 @@ describe('a session that is given another id', () => {
 
   test('keeps what events have written since the request has read it, and what the request writes', async () => {
     const { begin, rotation, load, save, store, lineage, bind, keeper } = rig(terms)
-    const page = await begin({ user: 'alice' })
+    const page = await begin({ user: 'alice', n: 1 })
     const own = await lineage(page.sessionID!)
     bind(own)
     const slow = (await load(page.sessionID!))!
-    await keeper.session(own).update((data: any) => void (data.byEvent = 1))
+    await keeper.session(own).update((data: any) => void Object.assign(data, { byEvent: 1, n: 2 }))
     slow.session!['before'] = 1
     await rotation.rotate(slow)
     slow.session!['after'] = 1
     await save(slow)
-    expect(store.entry(slow.sessionID!)).toMatchObject({ user: 'alice', byEvent: 1, before: 1, after: 1 })
+    expect(store.entry(slow.sessionID!)).toMatchObject({ user: 'alice', byEvent: 1, n: 2, before: 1, after: 1 })
   })
 
   test('is given one, however many requests are there', async () => {

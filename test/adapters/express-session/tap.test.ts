@@ -332,6 +332,9 @@ test('an id that was replaced serves whoever comes with it until its time is ove
   expect(late!.session!['user']).toBe('alice')
   late!.session!['late'] = true
   await save(late!)
+  store.asked.length = 0
+  await (store.touch as any)(old, late!.session)
+  expect(store.asked.filter((asked) => asked.startsWith('touch'))).toEqual([`touch ${page.sessionID}`])
   // Under the id it has now, and not under the one it was read by.
   expect(store.entry(page.sessionID!).late).toBe(true)
   expect(store.entry(old)).toMatchObject({ __portcullis: { to: page.sessionID } })
