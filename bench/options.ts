@@ -4,7 +4,7 @@ export const measures = ['events', 'rate', 'handshake', 'broadcast', 'heap'] as 
 export type Measure = (typeof measures)[number]
 export const profiledLoads = ['events', 'handshake', 'broadcast'] as const
 export type ProfiledLoad = (typeof profiledLoads)[number]
-export const commands = ['servers', 'micro', 'profile', 'expiry'] as const
+export const commands = ['servers', 'micro', 'profile', 'expiry', 'sessions'] as const
 export type Command = (typeof commands)[number]
 
 export interface Options {
@@ -22,17 +22,19 @@ export interface Options {
   json: string | undefined
 }
 
-export const usage = `npm run bench -- [servers | micro | profile | expiry] [options]
+export const usage = `npm run bench -- [servers | micro | profile | expiry | sessions] [options]
 
   servers (default)  server processes under load, as ratios to a bare server
   micro              the library's parts in one process
   expiry             5,000 peers whose credentials end: how late each is acted on, and what they cost meanwhile
+  sessions           sessions of express-session: reads of the store, cost of an event and of an HTTP request
   profile            where the CPU time of the bare, hand-written and guarded servers goes
 
   --quick            fewer and shorter cycles (about a minute)
   --only NAME        may be repeated
                        servers: ${measures.join(', ')}
                        micro:   compositor, policies, steps, events, handshake, deliver
+                       sessions: events, requests, idle
                        profile: ${profiledLoads.join(', ')} (default events)
   --sockets N        receivers of each broadcast (default 1000)
   --json FILE        also write every figure to FILE`

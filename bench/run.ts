@@ -6,6 +6,7 @@ const runs: Record<Command, (options: Options) => Promise<unknown>> = {
   servers: runServers,
   micro: async (options) => (await import('./micro/main.ts')).runMicro(options),
   expiry: async (options) => (await import('./expiry.ts')).runExpiry(options),
+  sessions: async (options) => (await import('./sessions.ts')).runSessions(options),
   profile: async (options) => (await import('./profile.ts')).runProfile(options),
 }
 

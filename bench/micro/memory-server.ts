@@ -24,10 +24,10 @@ class NullTransport extends EventEmitter {
   }
 }
 
-function request(): object {
+function request(more: Readonly<Record<string, string>>): object {
   const url = '/socket.io/?EIO=4&transport=websocket'
   const socket = Object.assign(new EventEmitter(), { remoteAddress: '192.0.2.1', encrypted: false })
-  const headers = { 'host': 'app.example', 'origin': 'https://app.example', 'user-agent': 'bench', 'upgrade': 'websocket', 'connection': 'Upgrade' }
+  const headers = { 'host': 'app.example', 'origin': 'https://app.example', 'user-agent': 'bench', 'upgrade': 'websocket', 'connection': 'Upgrade', ...more }
   return { url, method: 'GET', headers, _query: { EIO: '4', transport: 'websocket' }, connection: socket, socket }
 }
 
@@ -58,13 +58,13 @@ export class MemoryServer {
     })
   }
 
-  /** @throws Error when the server refuses */
-  async connect(token: string): Promise<MemoryClient> {
+  /** @param headers more of the request that opens the connection @throws Error when the server refuses */
+  async connect(token: string, headers: Readonly<Record<string, string>> = {}): Promise<MemoryClient> {
     const engine: any = this.io.engine
     const transport = new NullTransport()
     engine.createTransport = (): NullTransport => transport
     const opened = new Promise<EngineSocket>((resolve) => engine.once('connection', resolve))
-    const opening = request()
+    const opening = request(headers)
     await new Promise<void>((resolve, reject) => {
       engine._applyMiddlewares(opening, {}, (error?: Error) => (error ? reject(error) : resolve()))
     })
