@@ -37,6 +37,8 @@ const ASK_AGAIN_MS = 15_000
 /** Pages that never do are asked ever less often. */
 const MAX_ASK_AGAIN_MS = 600_000
 const POLICY = 'sessions'
+/** The response that brings the new cookie is on its way: whoever comes back sooner still has the old one. */
+const ANSWERED_MS = 500
 /** After a stall, within which part of the time between two looks all sessions are looked at. */
 const SOON = 0.25
 /** A node that has begun to give a session another id, and has not done so by then, will not. */
@@ -357,7 +359,7 @@ export class Lineage {
   }
 
   #close(presence: Presence, { reason, advice }: Ending): void {
-    presence.close(new Denied('REVOKED', { reason }), advice, POLICY)
+    presence.close(new Denied('REVOKED', { reason, ...(advice === 'now' ? { retryAfterMs: ANSWERED_MS } : {}) }), advice, POLICY)
   }
 
   /** Puts its next time on the agenda there is. */

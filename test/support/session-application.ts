@@ -251,7 +251,7 @@ export async function twoNodes(where: Kind | Backing, settings: Settings = {}, o
 }
 
 /** What a client is told when its session lets it go. */
-export const closing = (reason: string, reconnect: 'now' | 'never' | 'after-credential'): object => ({ ...expectedRefusal('REVOKED', { details: { reason } }), reconnect })
+export const closing = (reason: string, reconnect: 'now' | 'never' | 'after-credential'): object => ({ ...expectedRefusal('REVOKED', { details: { reason }, ...(reconnect === 'now' ? { retryAfterMs: 500 } : {}) }), reconnect })
 
 /** Waits for what only asking tells. @throws when it has not come true for half a minute */
 export async function eventually(condition: () => Promise<boolean>): Promise<void> {
