@@ -171,7 +171,7 @@ export class Changes {
   async #moved(entry: SessionEntry, move: Move): Promise<void> {
     const engine = this.#engine
     await this.#destroyOthers(entry, move)
-    for (const watcher of engine.watchers) watcher.moved(entry, move.from, 0)
+    for (const watcher of engine.watchers) watcher.changed(entry)
     if (engine.shared !== undefined) await engine.directory.move(entry.mark.lineage, entry.id)
     engine.announce(entry.mark.lineage, move.from)
   }

@@ -33,10 +33,8 @@ export interface Watcher {
   lineageAt(id: string): string | undefined
   /** The ids a lineage has, as far as they are known. */
   idsOf(lineage: string): readonly string[]
-  /** It is as it stands here now. */
+  /** It is as it stands here now, perhaps under another id. */
   changed(entry: SessionEntry): void
-  /** The same session goes on under another id; the preceding one is served until then. */
-  moved(entry: SessionEntry, from: string, untilMs: number): void
   /** It is about to go on under another id, or to end. */
   moving(lineage: string): void
   ended(lineage: string, ending: Ending): void
@@ -89,6 +87,14 @@ const MAX_MARKED = 10_000
 
 type Message = { readonly from: string; readonly kind: 'look'; readonly lineage?: string; readonly replaced?: string } | { readonly from: string; readonly kind: 'ended'; readonly lineage: string; readonly reason: string; readonly advice: ReconnectAdvice }
 
+/** The end of a session, as it is remembered. */
+interface Ended {
+  readonly atMs: number
+  done: Promise<void> | undefined
+  /** Whether its entries may be there still. */
+  failed: boolean
+}
+
 /** One session store under watch: what sessions are, who they speak for, and what becomes of them. */
 export class Engine {
   readonly options: EngineOptions
@@ -103,9 +109,8 @@ export class Engine {
   readonly #gates: GateControls[] = []
   #unsubscribe: (() => unknown) | undefined
   readonly #origins = new WeakMap<object, Origin>()
-  readonly #ending = new Map<string, Promise<void>>()
-  /** Lineages that have ended here, whether or not the store could take their entries away. */
-  readonly #dead = new Set<string>()
+  /** Lineages that have ended here, oldest first. */
+  readonly #ended = new Map<string, Ended>()
   /** Preceding ids of sessions whose new one was used, until it is known who has asked. */
   readonly #suspects = new Map<string, { readonly lineage: string; readonly ids: readonly string[] }>()
   /** Ids that others have taken the place of: digests of them, oldest first. */
@@ -253,7 +258,7 @@ export class Engine {
     const entry = await this.backing.get(id)
     if (entry === undefined) return undefined
     if (entry.kind === 'forward') return this.#readPreceding(id, entry.forward, atMs)
-    if (this.#dead.has(entry.mark.lineage)) {
+    if (this.#endOf(entry.mark.lineage) !== undefined) {
       // The store was not there when it ended.
       this.backing.destroy(id).catch((error: unknown) => this.fault(error))
       return undefined
@@ -263,7 +268,7 @@ export class Engine {
 
   async #readPreceding(id: string, forward: Forward, atMs: number): Promise<Opened | undefined> {
     const { lineage, to, untilMs } = forward
-    if (this.#dead.has(lineage)) return undefined
+    if (this.#endOf(lineage) !== undefined) return undefined
     const entry = await this.backing.get(to)
     const usedAtMs = entry?.kind === 'forward' ? 0 : entry === undefined ? Infinity : await this.#usedAt(to)
     if (usedAtMs <= atMs) {
@@ -324,7 +329,7 @@ export class Engine {
   }
 
   async hasEnded(lineage: string): Promise<boolean> {
-    if (this.#dead.has(lineage)) return true
+    if (this.#endOf(lineage) !== undefined) return true
     try {
       return (await this.shared?.get(keyOf(soughtSession(lineage), undefined)!)) !== undefined
     } catch (error) {
@@ -335,25 +340,32 @@ export class Engine {
 
   /** Ends a session everywhere. @param ids under which it stands @throws what the session store says where it has kept the entry */
   end(lineage: string, ending: Ending, ids: readonly string[] = [], who?: Who): Promise<void> {
-    const known = this.#ending.get(lineage)
-    // Whoever has ended it first was told what went wrong.
-    if (known !== undefined) return Promise.all([known.catch(() => {}), ...ids.map((id) => this.backing.destroy(id))]).then(() => {})
+    const known = this.#endOf(lineage)
+    // Whoever has ended it first was told what went wrong. Where that has failed it may be tried again.
+    if (known !== undefined && !known.failed) return Promise.all([known.done?.catch(() => {}), ...ids.map((id) => this.backing.destroy(id))]).then(() => {})
     const all = new Set([...ids, ...[...this.watchers].flatMap((watcher) => watcher.idsOf(lineage))])
+    // First of all: what is told now comes back here as a revocation.
+    const ended = this.#note(lineage)
     for (const watcher of this.watchers) watcher.ended(lineage, ending)
-    this.#dead.add(lineage)
-    const done = this.#end(lineage, ending, all, who)
-    this.#ending.set(lineage, done)
-    // Where it has failed it may be tried again.
-    done.catch(() => this.#ending.delete(lineage))
-    this.#forgetLater(lineage)
-    return done
+    return (ended.done = failing(ended, this.#end(lineage, ending, all, who)))
   }
 
-  #forgetLater(lineage: string): void {
-    this.options.clock.after(ENDED_MS, () => {
-      this.#ending.delete(lineage)
-      this.#dead.delete(lineage)
-    })
+  /** From this moment it has ended, whether or not its entries can be taken away. */
+  #note(lineage: string): Ended {
+    const atMs = this.options.clock.now()
+    for (const [old, { atMs: since }] of this.#ended) {
+      if (atMs < since + ENDED_MS) break
+      this.#ended.delete(old)
+    }
+    const ended: Ended = { atMs, done: undefined, failed: false }
+    this.#ended.delete(lineage)
+    this.#ended.set(lineage, ended)
+    return ended
+  }
+
+  #endOf(lineage: string): Ended | undefined {
+    const known = this.#ended.get(lineage)
+    return known !== undefined && this.options.clock.now() < known.atMs + ENDED_MS ? known : undefined
   }
 
   async #end(lineage: string, ending: Ending, ids: ReadonlySet<string>, who: Who | undefined): Promise<void> {
@@ -384,21 +396,15 @@ export class Engine {
 
   /** An operator has revoked somebody: where that is a session, nothing of it is left. */
   async revoked({ kind, id: lineage }: Sought): Promise<void> {
-    if (kind !== 'session' || this.#ending.has(lineage)) return
+    if (kind !== 'session' || this.#endOf(lineage) !== undefined) return
     const ids = new Set([...this.watchers].flatMap((watcher) => watcher.idsOf(lineage)))
     const place = await this.directory.find(lineage)
     if (place?.sid !== undefined) ids.add(place.sid)
     if (ids.size === 0 && place === undefined) return
-    const done = (async (): Promise<void> => {
-      await Promise.all([...ids].map((id) => this.backing.destroy(id)))
-      await this.directory.leave(lineage, place?.who)
-    })()
-    this.#ending.set(lineage, done)
-    this.#dead.add(lineage)
-    done.catch(() => this.#ending.delete(lineage))
-    this.#forgetLater(lineage)
+    const ended = this.#note(lineage)
     for (const watcher of this.watchers) watcher.ended(lineage, { reason: 'revoked', advice: 'after-credential' })
-    await done
+    const taken = Promise.all([...ids].map((id) => this.backing.destroy(id))).then(() => this.directory.leave(lineage, place?.who))
+    await (ended.done = failing(ended, taken))
   }
 
   /** Tells other nodes. What they do not hear they find when they look. */
@@ -432,6 +438,14 @@ export class Engine {
     if (store === undefined) throw new Denied('UNAVAILABLE', undefined, 'sessions: declare live.policy() on a gate, or give gateStore')
     return store
   }
+}
+
+/** Notes that the store could not take an entry away. */
+function failing(ended: Ended, done: Promise<void>): Promise<void> {
+  return done.catch((error: unknown) => {
+    ended.failed = true
+    throw error
+  })
 }
 
 export function soughtSession(lineage: string): Sought {

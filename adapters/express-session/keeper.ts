@@ -103,10 +103,6 @@ export class Keeper implements Watcher {
     this.#lineages.get(entry.mark.lineage)?.change(entry)
   }
 
-  moved(entry: SessionEntry): void {
-    this.changed(entry)
-  }
-
   moving(lineage: string): void {
     this.#note(lineage)
     this.#lineages.get(lineage)?.moving(true)

@@ -95,7 +95,7 @@ export class Rotation {
     if (moved === undefined) return false
     engine.noteReplaced(origin.target)
     this.#renameCookie(request, moved.id)
-    for (const watcher of engine.watchers) watcher.moved(moved, origin.target, moved.mark.graceUntilMs!)
+    for (const watcher of engine.watchers) watcher.changed(moved)
     if (engine.shared !== undefined) await engine.directory.move(lineage, moved.id).catch((error: unknown) => engine.fault(error))
     engine.announce(lineage, origin.target)
     return true

@@ -140,6 +140,24 @@ describe.each(kinds)('with sessions in %s, an application that', (kind) => {
   })
 })
 
+test('an application that signs out has each entry taken away once', async () => {
+  const kept = await backing('memory')
+  const store = await kept.store()
+  const destroy = store.destroy.bind(store)
+  const gone: string[] = []
+  store.destroy = (id, callback) => {
+    gone.push(id)
+    destroy(id, callback)
+  }
+  const app = await application(Object.assign(kept, { store: () => Promise.resolve(store) }))
+  const browser = await signedIn(app)
+  await browser.entered()
+  const id = browser.sessionId!
+  gone.length = 0
+  await browser.post('/logout')
+  expect(gone).toEqual([id])
+})
+
 test('an application whose session store fails at a sign-out closes the sockets, says so, and goes on', async () => {
   const kept = await backing('memory')
   const store = await kept.store()
